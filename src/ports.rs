@@ -34,22 +34,40 @@ pub trait Cluster: Send + Sync + 'static {
     fn node(&self) -> impl Future<Output = Result<NodeView, ClusterError>> + Send;
 
     /// PATCHes our Node, and returns it as it then is.
-    fn cordon(&self, patch: &CordonPatch) -> impl Future<Output = Result<NodeView, ClusterError>> + Send;
+    fn cordon(
+        &self,
+        patch: &CordonPatch,
+    ) -> impl Future<Output = Result<NodeView, ClusterError>> + Send;
 
     /// LISTs the pods of our node.
-    fn pods(&self) -> impl Future<Output = Result<(Vec<PodView>, ResourceVersion), ClusterError>> + Send;
+    fn pods(
+        &self,
+    ) -> impl Future<Output = Result<(Vec<PodView>, ResourceVersion), ClusterError>> + Send;
 
     /// WATCHes the pods of our node. The stream ends when the server ends it; an error is its last item.
     fn watch(
         &self,
         from: &ResourceVersion,
-    ) -> impl Future<Output = Result<impl Stream<Item = Result<WatchEvent, ClusterError>> + Send + 'static, ClusterError>> + Send;
+    ) -> impl Future<
+        Output = Result<
+            impl Stream<Item = Result<WatchEvent, ClusterError>> + Send + 'static,
+            ClusterError,
+        >,
+    > + Send;
 
     /// POSTs an Eviction with the pod's UID as precondition.
-    fn evict(&self, pod: &PodRef, grace: Option<Grace>) -> impl Future<Output = Result<(), ClusterError>> + Send;
+    fn evict(
+        &self,
+        pod: &PodRef,
+        grace: Option<Grace>,
+    ) -> impl Future<Output = Result<(), ClusterError>> + Send;
 
     /// DELETEs a pod with its UID as precondition.
-    fn delete(&self, pod: &PodRef, grace: Option<Grace>) -> impl Future<Output = Result<(), ClusterError>> + Send;
+    fn delete(
+        &self,
+        pod: &PodRef,
+        grace: Option<Grace>,
+    ) -> impl Future<Output = Result<(), ClusterError>> + Send;
 
     /// POSTs an event about our Node. One that is there already is success.
     fn publish(&self, event: &NodeEvent) -> impl Future<Output = Result<(), ClusterError>> + Send;
@@ -91,7 +109,9 @@ pub enum MetadataError {
     #[error("the metadata service does not accept its own token (HTTP 401)")]
     TokenRefused,
     /// The token could not be had although the service answers other things: a reply lost to the hop limit looks like this.
-    #[error("no reply to the token request: the hop limit of this instance may be 1 while the agent runs in a pod network")]
+    #[error(
+        "no reply to the token request: the hop limit of this instance may be 1 while the agent runs in a pod network"
+    )]
     TokenUnanswered(#[source] Cause),
     /// A status nobody expects.
     #[error("the metadata service answered HTTP {status}: {body}")]

@@ -138,7 +138,9 @@ impl NodeEventKind {
     pub const fn severity(self) -> &'static str {
         match self {
             Self::SpotDrainCompleted => "Normal",
-            Self::SpotInterruption | Self::SpotDrainIncomplete | Self::TargetDeregistrationFailed => "Warning",
+            Self::SpotInterruption
+            | Self::SpotDrainIncomplete
+            | Self::TargetDeregistrationFailed => "Warning",
         }
     }
 }
@@ -229,7 +231,10 @@ impl Failure {
     #[must_use]
     pub const fn may_have_acted(&self) -> bool {
         match self.kind {
-            FailureKind::Lost | FailureKind::TimedOut | FailureKind::Panicked | FailureKind::Unreadable => true,
+            FailureKind::Lost
+            | FailureKind::TimedOut
+            | FailureKind::Panicked
+            | FailureKind::Unreadable => true,
             FailureKind::ServerError => matches!(self.http_status, Some(502..=504) | None),
             FailureKind::Unreachable(_)
             | FailureKind::BlockedByBudget
@@ -250,7 +255,10 @@ impl Failure {
     pub const fn was_answered(&self) -> bool {
         !matches!(
             self.kind,
-            FailureKind::Unreachable(_) | FailureKind::Lost | FailureKind::TimedOut | FailureKind::Panicked
+            FailureKind::Unreachable(_)
+                | FailureKind::Lost
+                | FailureKind::TimedOut
+                | FailureKind::Panicked
         )
     }
 }

@@ -91,7 +91,11 @@ impl Window {
     /// The window of a pod with this grace period: `S = D − margin`, `L = min(S − min(g, kept), D − 20 s)`.
     #[must_use]
     pub fn before(deadline: Moment, grace: Grace, mounts_claim: bool, margins: &Margins) -> Self {
-        let margin = if mounts_claim { margins.volume } else { margins.end };
+        let margin = if mounts_claim {
+            margins.volume
+        } else {
+            margins.end
+        };
         let stop_by = deadline - margin;
         let kept = grace.duration().min(margins.kept_grace);
         Self {
@@ -108,7 +112,9 @@ impl Window {
     /// a call some milliseconds after L does not take a second of the kept grace.
     #[must_use]
     pub fn grace_to_send(&self, now: Moment) -> Option<Grace> {
-        let left = u32::try_from(self.stop_by.whole_seconds_from(now)).unwrap_or(0).max(1);
+        let left = u32::try_from(self.stop_by.whole_seconds_from(now))
+            .unwrap_or(0)
+            .max(1);
         (self.grace.as_secs() > left).then_some(Grace(left))
     }
 }
@@ -171,7 +177,10 @@ mod tests {
         let window = Window::before(Moment::at_secs(120), Grace(30), false, &MARGINS);
         let just_after = window.last_start + Duration::from_millis(40);
         assert_eq!(window.grace_to_send(just_after), None);
-        assert_eq!(window.grace_to_send(just_after + Duration::from_secs(1)), Some(Grace(29)));
+        assert_eq!(
+            window.grace_to_send(just_after + Duration::from_secs(1)),
+            Some(Grace(29))
+        );
         assert_eq!(window.grace_to_send(Moment::at_secs(500)), Some(Grace(1)));
         for grace in [0, 1] {
             let window = Window::before(Moment::at_secs(20), Grace(grace), false, &MARGINS);
@@ -188,8 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_is_due_fifteen_seconds_before_the_deadline_and_later_only_when_the_notice_was_seen_late() {
-        let due = |left: i64| verdict_due(Moment::at_secs(left), Moment::ORIGIN).whole_seconds_from(Moment::ORIGIN);
+    fn the_verdict_is_due_fifteen_seconds_before_the_deadline_and_later_only_when_the_notice_was_seen_late()
+     {
+        let due = |left: i64| {
+            verdict_due(Moment::at_secs(left), Moment::ORIGIN).whole_seconds_from(Moment::ORIGIN)
+        };
         assert_eq!([due(120), due(60), due(30), due(20)], [105, 45, 15, 5]);
         assert_eq!(due(17), 3);
         assert_eq!(due(4), 2);

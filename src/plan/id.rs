@@ -76,7 +76,9 @@ pub struct NotATargetGroupArn;
 
 impl fmt::Display for NotATargetGroupArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not of the form arn:PARTITION:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID")
+        f.write_str(
+            "not of the form arn:PARTITION:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID",
+        )
     }
 }
 
@@ -143,8 +145,14 @@ mod tests {
 
     #[test]
     fn a_target_group_arn_of_any_partition_is_taken_and_gives_its_region() {
-        for (partition, region) in [("aws", "eu-west-1"), ("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1")] {
-            let text = format!("arn:{partition}:elasticloadbalancing:{region}:123456789012:targetgroup/web/0123abcd");
+        for (partition, region) in [
+            ("aws", "eu-west-1"),
+            ("aws-cn", "cn-north-1"),
+            ("aws-us-gov", "us-gov-west-1"),
+        ] {
+            let text = format!(
+                "arn:{partition}:elasticloadbalancing:{region}:123456789012:targetgroup/web/0123abcd"
+            );
             let arn = TargetGroupArn::parse(&text).expect("a well-formed ARN");
             assert_eq!((arn.as_str(), arn.region()), (text.as_str(), region));
         }
@@ -162,7 +170,11 @@ mod tests {
             "arn:aws:ec2:eu-west-1:123456789012:targetgroup/web/0123",
             "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123/4",
         ] {
-            assert_eq!(TargetGroupArn::parse(text), Err(NotATargetGroupArn), "{text}");
+            assert_eq!(
+                TargetGroupArn::parse(text),
+                Err(NotATargetGroupArn),
+                "{text}"
+            );
         }
     }
 }

@@ -114,10 +114,14 @@ const STALE_AFTER: Duration = Duration::from_secs(5 * 60);
 
 impl NoticeId {
     /// The id of the notice that was first seen with this time: 64-bit FNV-1a
-    /// (<https://www.rfc-editor.org/rfc/rfc9923>) over instance, action and time, in hex. It must be the same in every version of
+    /// (draft-eastlake-fnv) over instance, action and time, in hex. It must be the same in every version of
     /// the agent, and nobody gains by forging it.
     #[must_use]
-    pub fn of(machine: Machine<'_>, action: InterruptionAction, first_time: Option<WallTime>) -> Self {
+    pub fn of(
+        machine: Machine<'_>,
+        action: InterruptionAction,
+        first_time: Option<WallTime>,
+    ) -> Self {
         let time = first_time.map_or_else(String::new, |time| time.millis().to_string());
         let name = match machine {
             Machine::Instance(id) => id.as_str(),
@@ -197,30 +201,51 @@ mod tests {
         let server = WallTime::from_millis(NOW.wall.millis() - date_behind_node * 1_000);
         Announcement {
             action: AnnouncedAction::Known(InterruptionAction::Terminate),
-            time: seconds_to_t.map(|seconds| WallTime::from_millis(server.millis() + seconds * 1_000)),
+            time: seconds_to_t
+                .map(|seconds| WallTime::from_millis(server.millis() + seconds * 1_000)),
             server_date: Some(server),
         }
     }
 
     #[test]
     fn the_deadline_is_what_the_server_says_is_left_between_20_and_120_seconds() {
-        for (to_t, left) in [(120, 120), (115, 115), (20, 20), (5, 20), (-60, 20), (9_999, 120)] {
-            assert_eq!(announcement(Some(to_t), 0).deadline(NOW), NOW.at + Duration::from_secs(left), "{to_t}");
+        for (to_t, left) in [
+            (120, 120),
+            (115, 115),
+            (20, 20),
+            (5, 20),
+            (-60, 20),
+            (9_999, 120),
+        ] {
+            assert_eq!(
+                announcement(Some(to_t), 0).deadline(NOW),
+                NOW.at + Duration::from_secs(left),
+                "{to_t}"
+            );
         }
     }
 
     #[test]
     fn a_clock_that_is_five_minutes_off_either_way_changes_nothing() {
         for behind in [-300, 300] {
-            assert_eq!(announcement(Some(100), behind).deadline(NOW), NOW.at + Duration::from_secs(100));
+            assert_eq!(
+                announcement(Some(100), behind).deadline(NOW),
+                NOW.at + Duration::from_secs(100)
+            );
         }
-        assert_eq!(announcement(Some(100), 300).clock_skew_seconds(NOW), Some(300.0));
+        assert_eq!(
+            announcement(Some(100), 300).clock_skew_seconds(NOW),
+            Some(300.0)
+        );
         assert_eq!(announcement(Some(100), 2).clock_skew_seconds(NOW), None);
     }
 
     #[test]
     fn a_notice_without_a_readable_time_leaves_100_seconds() {
-        assert_eq!(announcement(None, 0).deadline(NOW), NOW.at + Duration::from_secs(100));
+        assert_eq!(
+            announcement(None, 0).deadline(NOW),
+            NOW.at + Duration::from_secs(100)
+        );
     }
 
     #[test]
@@ -235,8 +260,17 @@ mod tests {
         let instance = InstanceId::new("i-0123456789abcdef0");
         let of = |action, time| NoticeId::of(Machine::Instance(&instance), action, time);
         let time = Some(WallTime::from_millis(1_800_000_000_000));
-        assert_eq!(of(InterruptionAction::Terminate, time).as_str(), "REPLACE");
-        assert_ne!(of(InterruptionAction::Terminate, time), of(InterruptionAction::Stop, time));
-        assert_ne!(of(InterruptionAction::Terminate, time), of(InterruptionAction::Terminate, None));
+        assert_eq!(
+            of(InterruptionAction::Terminate, time).as_str(),
+            "3fc7635cbb384adf"
+        );
+        assert_ne!(
+            of(InterruptionAction::Terminate, time),
+            of(InterruptionAction::Stop, time)
+        );
+        assert_ne!(
+            of(InterruptionAction::Terminate, time),
+            of(InterruptionAction::Terminate, None)
+        );
     }
 }

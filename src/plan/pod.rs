@@ -74,7 +74,11 @@ impl PodView {
     pub fn exemption(&self, agent: Option<&PodUid>) -> Option<Exemption> {
         if self.is_mirror {
             Some(Exemption::Mirror)
-        } else if self.owner.as_ref().is_some_and(|owner| owner.kind == "DaemonSet") {
+        } else if self
+            .owner
+            .as_ref()
+            .is_some_and(|owner| owner.kind == "DaemonSet")
+        {
             Some(Exemption::DaemonSet)
         } else if agent == Some(&self.pod.uid) {
             Some(Exemption::Agent)

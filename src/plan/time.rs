@@ -40,7 +40,12 @@ impl Moment {
     /// How long after `earlier` this is; zero when it is not after it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos).try_into().unwrap_or(0))
+        Duration::from_nanos(
+            self.nanos
+                .saturating_sub(earlier.nanos)
+                .try_into()
+                .unwrap_or(0),
+        )
     }
 
     /// Seconds from `now` until this moment, negative when it has passed.
@@ -117,7 +122,12 @@ impl WallTime {
     /// How long after `earlier` this is; zero when it is not after it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.millis.saturating_sub(earlier.millis).try_into().unwrap_or(0))
+        Duration::from_millis(
+            self.millis
+                .saturating_sub(earlier.millis)
+                .try_into()
+                .unwrap_or(0),
+        )
     }
 }
 
