@@ -3,10 +3,16 @@
 pub mod plan;
 pub mod ports;
 
+pub mod agent;
+pub mod attempt;
+
 pub mod clock;
+pub mod report;
 
 pub mod balancer;
 pub mod cluster;
 pub mod imds;
 
 pub mod sim;
+
+pub mod telemetry;

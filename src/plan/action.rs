@@ -213,6 +213,8 @@ pub enum FailureKind {
     ServerError,
     /// An answer that cannot be read.
     Unreadable,
+    /// The metadata service gives no token: its reply does not survive the way into a pod network.
+    HopLimit,
     /// The attempt panicked.
     Panicked,
 }
@@ -233,6 +235,7 @@ impl Failure {
         match self.kind {
             FailureKind::Lost
             | FailureKind::TimedOut
+            | FailureKind::HopLimit
             | FailureKind::Panicked
             | FailureKind::Unreadable => true,
             FailureKind::ServerError => matches!(self.http_status, Some(502..=504) | None),

@@ -1,0 +1,250 @@
+//! Taking the node out of service: one GET, one PATCH, and what they may claim as ours.
+
+use std::time::Duration;
+
+use super::action::{Failure, FailureKind, Outcome, Request};
+use super::fact::Fact;
+use super::id::InstanceId;
+use super::node::{
+    Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, NodeView, Scheduling,
+};
+use super::notice::Interruption;
+use super::task::{Agenda, Task, doubled};
+use super::time::Moment;
+
+/// A reading or a patch of one small object; the API server answers in milliseconds or is in trouble.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After that many readings lost against another writer, the patch goes without its lock and claims nothing.
+const CONFLICTS_BEFORE_BLIND_PATCH: u32 = 2;
+
+/// The cordon of one interruption.
+///
+/// ```text
+///   Reading ──view──▶ Patching ──view──▶ Done
+///      ▲  ◀──conflict──┘   │
+///      └─────failure, after a wait
+/// ```
+#[derive(Debug)]
+pub(super) struct Cordon {
+    step: Step,
+    attempts: u32,
+    conflicts: u32,
+}
+
+#[derive(Debug)]
+enum Step {
+    Reading,
+    Patching(Claim),
+    Done { at: Moment, node_uid: String },
+}
+
+/// What a patch claims, for the fact that tells of it.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    owner: CordonOwner,
+    before: Scheduling,
+    label: LabelWrite,
+}
+
+impl Cordon {
+    /// Starts with a reading of the node, or with one that is already at hand.
+    pub(super) fn begin(
+        interruption: &Interruption,
+        instance: Option<&InstanceId>,
+        view: Option<NodeView>,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) -> Self {
+        let mut cordon = Self {
+            step: Step::Reading,
+            attempts: 0,
+            conflicts: 0,
+        };
+        match view {
+            Some(view) => cordon.handle_view(&view, interruption, instance, agenda, now),
+            None => cordon.read(agenda, now),
+        }
+        cordon
+    }
+
+    /// Reads the node again after a wait.
+    pub(super) fn handle_due(&mut self, agenda: &mut Agenda, now: Moment) {
+        self.read(agenda, now);
+    }
+
+    /// Takes what came of a reading or of a patch.
+    pub(super) fn handle_outcome(
+        &mut self,
+        outcome: Outcome,
+        interruption: &Interruption,
+        instance: Option<&InstanceId>,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        match outcome {
+            Outcome::Node(view) => self.handle_view(&view, interruption, instance, agenda, now),
+            Outcome::Failed(failure) => self.handle_failure(&failure, agenda, now),
+            Outcome::Notice(_)
+            | Outcome::Identity(_)
+            | Outcome::Pods { .. }
+            | Outcome::Targets(_)
+            | Outcome::Done => self.read(agenda, now),
+        }
+    }
+
+    /// When the node was out of service.
+    pub(super) fn done_at(&self) -> Option<Moment> {
+        match &self.step {
+            Step::Done { at, .. } => Some(*at),
+            Step::Reading | Step::Patching(_) => None,
+        }
+    }
+
+    /// The Node's UID, once it is known to be cordoned.
+    pub(super) fn node_uid(&self) -> Option<&str> {
+        match &self.step {
+            Step::Done { node_uid, .. } => Some(node_uid),
+            Step::Reading | Step::Patching(_) => None,
+        }
+    }
+
+    fn read(&mut self, agenda: &mut Agenda, now: Moment) {
+        self.step = Step::Reading;
+        agenda.attempt(Task::Cordon, Request::ReadNode, Some(now + CALL_TIMEOUT));
+    }
+
+    fn handle_view(
+        &mut self,
+        view: &NodeView,
+        interruption: &Interruption,
+        instance: Option<&InstanceId>,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        if let Step::Patching(claim) = self.step {
+            self.settle(claim, view, interruption, agenda, now);
+            return;
+        }
+        if let Annotation::Unknown(found) = &view.annotation {
+            agenda.tell(Fact::AnnotationUnknown {
+                found: found.clone(),
+            });
+        }
+        let (claim, patch) = self.patch(view, interruption, instance);
+        match patch {
+            Some(patch) => {
+                self.step = Step::Patching(claim);
+                agenda.attempt(
+                    Task::Cordon,
+                    Request::Cordon(patch),
+                    Some(now + CALL_TIMEOUT),
+                );
+            }
+            None => self.settle(claim, view, interruption, agenda, now),
+        }
+    }
+
+    fn settle(
+        &mut self,
+        claim: Claim,
+        view: &NodeView,
+        interruption: &Interruption,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        self.step = Step::Done {
+            at: now,
+            node_uid: view.uid.clone(),
+        };
+        agenda.tell(Fact::NodeCordoned {
+            cordoned_by_us: claim.owner == CordonOwner::Us,
+            already_cordoned: claim.before == Scheduling::Cordoned,
+            label_set: claim.label == LabelWrite::Set,
+            elapsed: now.since(interruption.first_seen),
+        });
+    }
+
+    fn handle_failure(&mut self, failure: &Failure, agenda: &mut Agenda, now: Moment) {
+        if failure.kind == FailureKind::Conflict {
+            self.conflicts += 1;
+            self.read(agenda, now);
+            return;
+        }
+        self.attempts += 1;
+        // The first is news, and so is every doubling of its age; each single one would be noise.
+        if self.attempts.is_power_of_two() {
+            agenda.tell(Fact::CordonFailed {
+                attempt: self.attempts,
+                http_status: failure.http_status,
+                error: failure.text.clone(),
+            });
+        }
+        let wait = doubled(
+            Duration::from_millis(500),
+            self.attempts,
+            Duration::from_secs(5),
+        );
+        let wait = agenda.jitter().around(wait);
+        self.step = Step::Reading;
+        agenda.wait(Task::Cordon, now + wait);
+    }
+
+    /// The patch this reading asks for; none when the node already is as it should be.
+    fn patch(
+        &self,
+        view: &NodeView,
+        interruption: &Interruption,
+        instance: Option<&InstanceId>,
+    ) -> (Claim, Option<CordonPatch>) {
+        let ours = match &view.annotation {
+            Annotation::Record(record)
+                if record.notice_id == interruption.id
+                    && record.instance_id.as_ref() == instance =>
+            {
+                Some(record)
+            }
+            Annotation::Record(_) | Annotation::Absent | Annotation::Unknown(_) => None,
+        };
+        let blind = self.conflicts >= CONFLICTS_BEFORE_BLIND_PATCH;
+        let owner = match (ours, view.scheduling) {
+            (Some(record), _) => record.cordon,
+            (None, Scheduling::Cordoned) => CordonOwner::Another,
+            (None, Scheduling::Open) if blind => CordonOwner::Another,
+            (None, Scheduling::Open) => CordonOwner::Us,
+        };
+        // Whatever the value, the controllers look only for the label's presence, except that people write `false`
+        // and mean it.
+        let label = match view.exclusion_label.as_deref() {
+            None | Some("false") => LabelWrite::Set,
+            Some(_) => LabelWrite::Keep,
+        };
+        let claim = Claim {
+            owner,
+            before: view.scheduling,
+            label,
+        };
+        if ours.is_some() && view.scheduling == Scheduling::Cordoned && label == LabelWrite::Keep {
+            return (claim, None);
+        }
+        let record = InterruptionRecord {
+            notice_id: interruption.id.clone(),
+            action: interruption.action,
+            time: interruption.time,
+            deadline: interruption.deadline_wall,
+            instance_id: instance.cloned(),
+            boot_id: view.boot_id.clone(),
+            cordon: owner,
+            label_before: ours.map_or_else(
+                || view.exclusion_label.clone(),
+                |record| record.label_before.clone(),
+            ),
+        };
+        let patch = CordonPatch {
+            expected: (!blind).then(|| view.resource_version.clone()),
+            label,
+            record: (!matches!(view.annotation, Annotation::Unknown(_))).then_some(record),
+        };
+        (claim, Some(patch))
+    }
+}

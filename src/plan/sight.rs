@@ -1,0 +1,107 @@
+//! Seeing the pods of the node: one LIST, then a WATCH from there, again from the start whenever that breaks.
+
+use std::time::Duration;
+
+use super::action::Request;
+use super::id::ResourceVersion;
+use super::task::{Agenda, Task, doubled};
+use super::time::Moment;
+
+/// A LIST of 250 pods is 1.4 MB (measured) and comes from the server's cache; past this the server is in trouble.
+const LIST_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// The server sends a bookmark about once a minute; five more seconds for it to arrive.
+const SILENCE: Duration = Duration::from_secs(65);
+
+/// What is under way to see the pods.
+///
+/// ```text
+///   Listing ──pods──▶ Watching ──ended, silent──▶ wait ──▶ Listing …
+/// ```
+#[derive(Debug)]
+pub(super) struct Sight {
+    /// How often a LIST or WATCH broke since one last brought something.
+    breaks: u32,
+    listed: Listed,
+    /// When the LIST that is under way, or the last one, was asked for.
+    asked: Moment,
+}
+
+/// Whether the pods were ever seen: as long as they were not, nobody can say that all are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    Never,
+    Once,
+}
+
+impl Sight {
+    /// Starts with a LIST.
+    pub(super) fn begin(agenda: &mut Agenda, now: Moment) -> Self {
+        let mut sight = Self {
+            breaks: 0,
+            listed: Listed::Never,
+            asked: now,
+        };
+        sight.list(agenda, now);
+        sight
+    }
+
+    /// Lists again, in place of the watch; a LIST that is under way is left to come.
+    pub(super) fn list_again(&mut self, agenda: &mut Agenda, now: Moment) {
+        if Self::is_watching(agenda) || !agenda.is_trying(&Task::See) {
+            self.list(agenda, now);
+        }
+    }
+
+    /// Lists, in place of whatever is under way.
+    pub(super) fn list(&mut self, agenda: &mut Agenda, now: Moment) {
+        self.asked = now;
+        agenda.close(&Task::WatchSilence);
+        agenda.attempt(Task::See, Request::ListPods, Some(now + LIST_TIMEOUT));
+    }
+
+    /// The LIST has come: goes on with a WATCH.
+    pub(super) fn handle_list(
+        &mut self,
+        version: ResourceVersion,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        self.listed = Listed::Once;
+        agenda.attempt(Task::See, Request::WatchPods(version), None);
+        agenda.wait(Task::WatchSilence, now + SILENCE);
+    }
+
+    /// The watch has brought something.
+    pub(super) fn handle_event(&mut self, agenda: &mut Agenda, now: Moment) {
+        self.breaks = 0;
+        agenda.wait(Task::WatchSilence, now + SILENCE);
+    }
+
+    /// The LIST failed, or the WATCH ended, by the server's will or by an error.
+    pub(super) fn handle_break(&mut self, agenda: &mut Agenda, now: Moment) {
+        agenda.close(&Task::WatchSilence);
+        self.breaks += 1;
+        let wait = doubled(
+            Duration::from_millis(100),
+            self.breaks,
+            Duration::from_secs(2),
+        );
+        let wait = agenda.jitter().around(wait);
+        agenda.wait(Task::See, now + wait);
+    }
+
+    /// When the list that has just come was asked for.
+    pub(super) fn asked(&self) -> Moment {
+        self.asked
+    }
+
+    fn is_watching(agenda: &Agenda) -> bool {
+        agenda.is_open(&Task::WatchSilence)
+    }
+
+    /// Whether the pods were seen at least once.
+    pub(super) fn has_listed(&self) -> bool {
+        self.listed == Listed::Once
+    }
+}
