@@ -15,4 +15,6 @@ pub mod imds;
 
 pub mod sim;
 
+pub mod args;
+pub mod duration;
 pub mod telemetry;
