@@ -1,0 +1,97 @@
+//! What the Node remembers of an interruption, as the text of an annotation.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::id::{BootId, InstanceId, NoticeId};
+use crate::plan::node::{Annotation, CordonOwner, InterruptionRecord};
+use crate::plan::notice::InterruptionAction;
+use crate::plan::time::WallTime;
+
+/// The key of the annotation.
+pub const INTERRUPTION_ANNOTATION: &str = "spot-interrupt-handler/interruption";
+
+/// The version written, and the only one understood.
+const VERSION: u64 = 1;
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    v: u64,
+    notice_id: String,
+    action: String,
+    time: Option<String>,
+    deadline: String,
+    instance_id: Option<String>,
+    boot_id: Option<String>,
+    cordoned_by_us: bool,
+    // Without `deserialize_with` a missing field would read as null, which says that the label was absent.
+    #[serde(deserialize_with = "Option::deserialize")]
+    label_before: Option<String>,
+}
+
+/// Writes a record as the annotation's text: JSON, times in RFC 3339 UTC with milliseconds where they are not whole seconds.
+#[must_use]
+pub fn write_annotation(record: &InterruptionRecord) -> String {
+    let record = Record {
+        v: VERSION,
+        notice_id: record.notice_id.as_str().to_owned(),
+        action: record.action.as_str().to_owned(),
+        time: record.time.map(rfc3339),
+        deadline: rfc3339(record.deadline),
+        instance_id: record.instance_id.as_ref().map(|id| id.as_str().to_owned()),
+        boot_id: record.boot_id.as_ref().map(|id| id.as_str().to_owned()),
+        cordoned_by_us: record.cordon == CordonOwner::Us,
+        label_before: record.label_before.clone(),
+    };
+    // Strings, numbers and nulls under string keys: serde_json has no way to fail on them.
+    serde_json::to_string(&record).unwrap_or_default()
+}
+
+/// Reads the annotation's text; whatever this version does not understand whole is [`Annotation::Unknown`].
+#[must_use]
+pub fn read_annotation(text: &str) -> Annotation {
+    serde_json::from_str::<Record>(text)
+        .ok()
+        .and_then(understood)
+        .map_or_else(|| Annotation::Unknown(text.to_owned()), Annotation::Record)
+}
+
+fn understood(record: Record) -> Option<InterruptionRecord> {
+    if record.v != VERSION {
+        return None;
+    }
+    let time = match record.time {
+        Some(text) => Some(wall_time(&text)?),
+        None => None,
+    };
+    Some(InterruptionRecord {
+        notice_id: NoticeId::new(record.notice_id),
+        action: InterruptionAction::named(&record.action)?,
+        time,
+        deadline: wall_time(&record.deadline)?,
+        instance_id: record.instance_id.map(InstanceId::new),
+        boot_id: record.boot_id.map(BootId::new),
+        cordon: if record.cordoned_by_us {
+            CordonOwner::Us
+        } else {
+            CordonOwner::Another
+        },
+        label_before: record.label_before,
+    })
+}
+
+fn rfc3339(time: WallTime) -> String {
+    // Beyond the year 9999 nobody is interrupted; the last representable instant stands for it.
+    let timestamp = Timestamp::from_millisecond(time.millis()).unwrap_or(Timestamp::MAX);
+    if timestamp.subsec_millisecond() == 0 {
+        format!("{timestamp:.0}")
+    } else {
+        format!("{timestamp:.3}")
+    }
+}
+
+fn wall_time(text: &str) -> Option<WallTime> {
+    let timestamp: Timestamp = text.parse().ok()?;
+    Some(WallTime::from_millis(timestamp.as_millisecond()))
+}

@@ -1,0 +1,73 @@
+//! The Node, read and patched.
+
+use k8s_openapi::api::core::v1::Node;
+use serde_json::{Map, Value, json};
+
+use super::annotation::{INTERRUPTION_ANNOTATION, read_annotation, write_annotation};
+use crate::plan::id::{BootId, ResourceVersion};
+use crate::plan::node::{Annotation, CordonPatch, LabelWrite, NodeView, Scheduling};
+use crate::ports::ClusterError;
+
+/// The label by which load balancer controllers leave a node out
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers>).
+pub const EXCLUSION_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+#[derive(Debug, thiserror::Error)]
+#[error("the Node has no metadata.{0}")]
+struct Incomplete(&'static str);
+
+/// What a Node says.
+///
+/// # Errors
+/// When it lacks its UID or its version, which every stored object has.
+pub(super) fn view(node: Node) -> Result<NodeView, ClusterError> {
+    let missing = |field| ClusterError::Unreadable(Box::new(Incomplete(field)));
+    let metadata = node.metadata;
+    let is_unschedulable = node.spec.and_then(|spec| spec.unschedulable) == Some(true);
+    let annotation = metadata
+        .annotations
+        .unwrap_or_default()
+        .remove(INTERRUPTION_ANNOTATION);
+    Ok(NodeView {
+        uid: metadata.uid.ok_or_else(|| missing("uid"))?,
+        resource_version: metadata
+            .resource_version
+            .map(ResourceVersion::new)
+            .ok_or_else(|| missing("resourceVersion"))?,
+        scheduling: if is_unschedulable {
+            Scheduling::Cordoned
+        } else {
+            Scheduling::Open
+        },
+        exclusion_label: metadata.labels.unwrap_or_default().remove(EXCLUSION_LABEL),
+        annotation: annotation.map_or(Annotation::Absent, |text| read_annotation(&text)),
+        boot_id: node
+            .status
+            .and_then(|status| status.node_info)
+            .map(|info| info.boot_id)
+            .filter(|id| !id.is_empty())
+            .map(BootId::new),
+    })
+}
+
+/// The merge patch (RFC 7386) that takes the node out of service.
+pub(super) fn patch_body(patch: &CordonPatch) -> Value {
+    let mut metadata = Map::new();
+    if let Some(version) = &patch.expected {
+        metadata.insert("resourceVersion".to_owned(), json!(version.as_str()));
+    }
+    if patch.label == LabelWrite::Set {
+        metadata.insert("labels".to_owned(), json!({ EXCLUSION_LABEL: "true" }));
+    }
+    if let Some(record) = &patch.record {
+        metadata.insert(
+            "annotations".to_owned(),
+            json!({ INTERRUPTION_ANNOTATION: write_annotation(record) }),
+        );
+    }
+    let mut body = json!({ "spec": { "unschedulable": true } });
+    if !metadata.is_empty() {
+        body["metadata"] = Value::Object(metadata);
+    }
+    body
+}

@@ -1,0 +1,230 @@
+//! The connection to a real API server: TLS and HTTP/2, shared by every call, and given up when it falls silent.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use spot_interrupt_handler::clock::Clock;
+use spot_interrupt_handler::cluster::{KubeCluster, Source};
+use spot_interrupt_handler::plan::id::{PodRef, PodUid};
+use spot_interrupt_handler::ports::{Cluster, ClusterError};
+use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Barrier, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+
+use super::cluster_from;
+
+/// Evictions at once: more than the planner starts with.
+const MANY: usize = 40;
+
+/// A TLS server that answers 201 to everything, once as many requests are open as it waits for.
+struct SecureServer {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+    home: TempDir,
+}
+
+impl SecureServer {
+    async fn for_name(name: &str, together: usize) -> Self {
+        let issued = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        let home = tempfile::tempdir().expect("a directory");
+        std::fs::write(home.path().join("ca.pem"), issued.cert.pem()).expect("a file");
+        let key = PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![issued.cert.der().clone()], key.into())
+            .expect("a key that fits");
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepting = accept(
+            listener,
+            TlsAcceptor::from(Arc::new(config)),
+            Arc::new(Barrier::new(together)),
+            connections.clone(),
+        );
+        tokio::spawn(accepting);
+        Self {
+            port,
+            connections,
+            home,
+        }
+    }
+
+    /// The adapter, told to reach the server at this port of loopback, with `more` in the kubeconfig's cluster.
+    async fn cluster_at(&self, port: u16, more: &str) -> KubeCluster {
+        cluster_from(self.kubeconfig(port, more), Clock::real()).await
+    }
+
+    fn kubeconfig(&self, port: u16, more: &str) -> Source {
+        let file: PathBuf = self.home.path().join("config");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: here\n\
+             contexts: [{{name: here, context: {{cluster: home}}}}]\n\
+             clusters: [{{name: home, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority: ca.pem{more}}}}}]\n"
+        );
+        std::fs::write(&file, text).expect("a kubeconfig");
+        Source::Kubeconfig {
+            file: Some(file),
+            context: None,
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    together: Arc<Barrier>,
+    connections: Arc<AtomicUsize>,
+) {
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.fetch_add(1, Ordering::SeqCst);
+        let (acceptor, together) = (acceptor.clone(), together.clone());
+        tokio::spawn(async move {
+            // A client that does not trust us hangs up here.
+            let Ok(stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            let answer = service_fn(move |_: Request<Incoming>| {
+                let together = together.clone();
+                async move {
+                    together.wait().await;
+                    let response = Response::builder().status(201);
+                    Ok::<_, Infallible>(response.body(created()).expect("an answer"))
+                }
+            });
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .http2_only()
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
+        });
+    }
+}
+
+fn created() -> Full<Bytes> {
+    Full::from(r#"{"kind":"Status","apiVersion":"v1","status":"Success","code":201}"#)
+}
+
+fn pod(number: usize) -> PodRef {
+    PodRef {
+        namespace: "shop".to_owned(),
+        name: format!("web-{number}"),
+        uid: PodUid::new(format!("uid-{number}")),
+    }
+}
+
+#[tokio::test]
+async fn forty_evictions_at_once_share_one_connection() {
+    // The server answers none of them before all of them are there: they are in flight together.
+    let server = SecureServer::for_name("127.0.0.1", MANY).await;
+    let cluster = server.cluster_at(server.port, "").await;
+    let pods: Vec<PodRef> = (0..MANY).map(pod).collect();
+    let evictions = pods.iter().map(|pod| cluster.evict(pod, None));
+    for result in join_all(evictions).await {
+        result.expect("an eviction");
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn the_name_to_be_verified_may_be_given_by_the_kubeconfig() {
+    let server = SecureServer::for_name("api.example", 1).await;
+    let named = server
+        .cluster_at(server.port, ", tls-server-name: api.example")
+        .await;
+    named.evict(&pod(0), None).await.expect("an eviction");
+
+    let by_address = server.cluster_at(server.port, "").await;
+    let error = by_address
+        .evict(&pod(0), None)
+        .await
+        .expect_err("not the certificate of 127.0.0.1");
+    assert!(matches!(error, ClusterError::Unreachable(_)), "{error:?}");
+}
+
+/// Passes bytes on between clients and a server, until it is told to hold the connections that are there: they stay
+/// open and say nothing, as when a network card dies. Later ones work.
+struct Wire {
+    port: u16,
+    hold: watch::Sender<()>,
+}
+
+impl Wire {
+    async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (hold, _) = watch::channel(());
+        let held = hold.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut held = held.subscribe();
+                tokio::spawn(async move {
+                    let far = TcpStream::connect(("127.0.0.1", server)).await;
+                    let mut far = far.expect("the server");
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = held.changed() => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        Self { port, hold }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_found_by_pings_and_replaced() {
+    let server = SecureServer::for_name("127.0.0.1", 1).await;
+    let wire = Wire::to(server.port).await;
+    let cluster = server.cluster_at(wire.port, "").await;
+    cluster.evict(&pod(0), None).await.expect("an eviction");
+
+    wire.hold.send(()).expect("a connection");
+    let clock = Clock::real();
+    let limit = clock.now().at + Duration::from_secs(60);
+    let pods: Vec<PodRef> = (1..=8).map(pod).collect();
+    let evictions = join_all(pods.iter().map(|pod| cluster.evict(pod, None)));
+    let results = clock.until(limit, evictions).await.expect("an end");
+    for result in results {
+        let error = result.expect_err("no answer");
+        assert!(matches!(error, ClusterError::Lost(_)), "{error:?}");
+    }
+
+    let again = join_all(pods.iter().map(|pod| cluster.evict(pod, None)));
+    for result in again.await {
+        result.expect("an eviction");
+    }
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_says_nothing_is_unreachable_before_a_call_would_time_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let server = SecureServer::for_name("127.0.0.1", 1).await;
+    let cluster = server.cluster_at(port, "").await;
+    let clock = Clock::real();
+    let limit = clock.now().at + Duration::from_secs(60);
+    let result = clock.until(limit, cluster.evict(&pod(0), None)).await;
+    let error = result.expect("an end").expect_err("no TLS");
+    assert!(matches!(error, ClusterError::Unreachable(_)), "{error:?}");
+    drop(listener);
+}

@@ -1,0 +1,253 @@
+//! What a Pod and a Node say to the drain.
+
+use serde_json::{Value, json as object};
+use spot_interrupt_handler::plan::budget::Grace;
+use spot_interrupt_handler::plan::node::{Annotation, Scheduling};
+use spot_interrupt_handler::plan::pod::{Owner, PodProgress, PodView, Termination};
+use spot_interrupt_handler::plan::time::WallTime;
+use spot_interrupt_handler::ports::Cluster;
+
+use super::server::{Server, json};
+use super::web_0;
+
+/// A running, ready pod with these fields over it.
+fn pod(over: &Value) -> Value {
+    let mut pod = object!({
+        "metadata": {
+            "namespace": "shop", "name": "web-0", "uid": "5d1e7a3c-0001",
+            "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}],
+        },
+        "spec": {"containers": [{"name": "main"}], "terminationGracePeriodSeconds": 30},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [container("main", "running")],
+        },
+    });
+    merge(&mut pod, over);
+    pod
+}
+
+fn container(name: &str, state: &str) -> Value {
+    let detail = match state {
+        "running" => object!({"startedAt": "2027-01-15T08:00:00Z"}),
+        "terminated" => object!({"exitCode": 0}),
+        _ => object!({"reason": "ContainerCreating"}),
+    };
+    object!({
+        "name": name, "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {state: detail},
+    })
+}
+
+/// RFC 7386.
+fn merge(into: &mut Value, over: &Value) {
+    match over {
+        Value::Object(fields) => {
+            if !into.is_object() {
+                *into = object!({});
+            }
+            for (key, value) in fields {
+                merge(&mut into[key], value);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            *into = over.clone();
+        }
+    }
+}
+
+async fn listed(pods: &[Value]) -> Vec<PodView> {
+    let list = object!({
+        "kind": "PodList", "apiVersion": "v1",
+        "metadata": {"resourceVersion": "1"}, "items": pods,
+    });
+    let server = Server::replying([json(200, list)]).await;
+    server.cluster().await.pods().await.expect("a list").0
+}
+
+async fn view(over: Value) -> PodView {
+    let mut pods = listed(&[pod(&over)]).await;
+    assert_eq!(pods.len(), 1);
+    pods.remove(0)
+}
+
+fn plain() -> PodView {
+    PodView {
+        pod: web_0(),
+        owner: None,
+        grace: Grace::from_secs(30),
+        progress: PodProgress::Ready,
+        termination: None,
+        mounts_claim: false,
+        priority: 0,
+        is_mirror: false,
+    }
+}
+
+#[tokio::test]
+async fn a_plain_pod_is_seen_as_it_is() {
+    assert_eq!(view(object!({})).await, plain());
+}
+
+#[tokio::test]
+async fn the_owner_is_the_controller_of_whatever_group() {
+    let owners = object!([
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "1"},
+        {"apiVersion": "apps.kruise.io/v1alpha1", "kind": "DaemonSet", "name": "d", "uid": "2", "controller": true},
+    ]);
+    let seen = view(object!({"metadata": {"ownerReferences": owners}})).await;
+    let owner = Some(Owner {
+        kind: "DaemonSet".to_owned(),
+        name: "d".to_owned(),
+    });
+    assert_eq!(seen, PodView { owner, ..plain() });
+}
+
+#[tokio::test]
+async fn a_mirror_pod_is_known_by_its_annotation_and_by_its_node() {
+    let annotated = object!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "abc"}}});
+    assert!(view(annotated).await.is_mirror);
+    let owned = object!({"metadata": {"ownerReferences":
+        [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "1", "controller": true}]}});
+    assert!(view(owned).await.is_mirror);
+}
+
+#[tokio::test]
+async fn grace_priority_and_claims_come_from_the_spec() {
+    for (spec, grace) in [
+        (object!({"terminationGracePeriodSeconds": 600}), 600),
+        (object!({"terminationGracePeriodSeconds": null}), 30),
+        (object!({"terminationGracePeriodSeconds": 0}), 0),
+        (object!({"terminationGracePeriodSeconds": -1}), 1),
+    ] {
+        let seen = view(object!({ "spec": spec })).await;
+        assert_eq!(seen.grace, Grace::from_secs(grace));
+    }
+    let critical = view(object!({"spec": {"priority": 2_000_001_000}})).await;
+    assert_eq!(critical.priority, 2_000_001_000);
+    for (volume, mounts_claim) in [
+        (
+            object!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}),
+            true,
+        ),
+        (
+            object!({"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}),
+            true,
+        ),
+        (object!({"name": "v", "emptyDir": {}}), false),
+    ] {
+        let seen = view(object!({"spec": {"volumes": [volume]}})).await;
+        assert_eq!(seen.mounts_claim, mounts_claim);
+    }
+}
+
+#[tokio::test]
+async fn progress_comes_from_phase_and_readiness() {
+    for (status, progress) in [
+        (object!({"phase": "Pending"}), PodProgress::Pending),
+        (object!({"phase": null}), PodProgress::Pending),
+        (object!({"phase": "Succeeded"}), PodProgress::Finished),
+        (object!({"phase": "Failed"}), PodProgress::Finished),
+        (
+            object!({"phase": "Unknown", "conditions": []}),
+            PodProgress::NotReady,
+        ),
+        (
+            object!({"conditions": [{"type": "Ready", "status": "False"}]}),
+            PodProgress::NotReady,
+        ),
+        // Containers that have all stopped are restarted, unless the pod is being deleted.
+        (
+            object!({"containerStatuses": [container("main", "terminated")]}),
+            PodProgress::Ready,
+        ),
+    ] {
+        let seen = view(object!({"status": status.clone()})).await;
+        assert_eq!(seen.progress, progress, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_terminating_pod_is_finished_when_the_kubelet_says_so_of_every_container() {
+    let deleted =
+        object!({"deletionTimestamp": "2027-01-15T08:00:30Z", "deletionGracePeriodSeconds": 25});
+    let running = container("main", "running");
+    let stopped = container("main", "terminated");
+    for (status, is_finished) in [
+        (object!({}), false),
+        (object!({"containerStatuses": [stopped, running]}), false),
+        (object!({"containerStatuses": [stopped, stopped]}), true),
+        (object!({"containerStatuses": []}), false),
+        (object!({"containerStatuses": null}), false),
+        (
+            object!({"containerStatuses": [container("main", "waiting")]}),
+            false,
+        ),
+        (
+            object!({"containerStatuses": [stopped], "initContainerStatuses": [stopped]}),
+            true,
+        ),
+        (
+            object!({"containerStatuses": [stopped], "initContainerStatuses": [stopped, running]}),
+            false,
+        ),
+        (
+            object!({"containerStatuses": [stopped], "ephemeralContainerStatuses": [running]}),
+            false,
+        ),
+    ] {
+        let seen = view(object!({"metadata": deleted.clone(), "status": status.clone()})).await;
+        let termination = Termination {
+            deletion_timestamp: WallTime::from_millis(1_800_000_030_000),
+            grace: Grace::from_secs(25),
+        };
+        assert_eq!(seen.termination, Some(termination));
+        assert_eq!(
+            seen.progress == PodProgress::Finished,
+            is_finished,
+            "{status}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_be_named_is_passed_over_and_hides_no_other() {
+    let mut pods = Vec::new();
+    for field in ["name", "namespace", "uid"] {
+        pods.push(pod(&object!({"metadata": {field: null}})));
+    }
+    pods.push(object!({}));
+    pods.push(pod(&object!({})));
+    assert_eq!(listed(&pods).await, [plain()]);
+}
+
+#[tokio::test]
+async fn a_list_of_null_is_an_empty_list() {
+    let list =
+        r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":null}"#;
+    let server = Server::replying([json(200, list)]).await;
+    assert_eq!(server.cluster().await.pods().await.expect("a list").0, []);
+}
+
+#[tokio::test]
+async fn a_bare_node_is_open_and_carries_nothing_of_ours() {
+    let node = r#"{"kind":"Node","apiVersion":"v1","metadata":{"uid":"u","resourceVersion":"1"}}"#;
+    let foreign = r#"{"kind":"Node","apiVersion":"v1","metadata":{"uid":"u","resourceVersion":"1","annotations":{"spot-interrupt-handler/interruption":"{\"v\":2}"}},"spec":{"unschedulable":false}}"#;
+    let server = Server::replying([json(200, node), json(200, foreign)]).await;
+    let cluster = server.cluster().await;
+    let seen = cluster.node().await.expect("a node");
+    assert_eq!(seen.scheduling, Scheduling::Open);
+    assert_eq!(
+        (seen.exclusion_label, seen.annotation, seen.boot_id),
+        (None, Annotation::Absent, None)
+    );
+    let seen = cluster.node().await.expect("a node");
+    assert_eq!(
+        (seen.scheduling, seen.annotation),
+        (
+            Scheduling::Open,
+            Annotation::Unknown("{\"v\":2}".to_owned())
+        )
+    );
+}
