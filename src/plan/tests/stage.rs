@@ -1,0 +1,321 @@
+//! A planner on a stage, and the small vocabulary that its tests speak.
+
+use std::time::Duration;
+
+use crate::plan::action::{
+    Action, AttemptId, Failure, FailureKind, MachineIdentity, Outcome, Ports, Request, Target, TargetState, WatchEvent,
+};
+use crate::plan::budget::{Grace, Margins};
+use crate::plan::drain::OnBlocked;
+use crate::plan::fact::{Fact, Summary};
+use crate::plan::id::{BootId, InstanceId, NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn};
+use crate::plan::node::{Annotation, NodeView, Scheduling};
+use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
+use crate::plan::pod::{Owner, PodProgress, PodView, Termination};
+use crate::plan::targets::ConfiguredGroup;
+use crate::plan::time::{Moment, Now, WallTime};
+use crate::plan::{Planner, Policy};
+
+/// Time moves only forward here, and everything that leaves the core is kept.
+pub struct Stage {
+    pub planner: Planner,
+    pub at: f64,
+    pub facts: Vec<Fact>,
+    open: Vec<(AttemptId, Request, Option<Moment>)>,
+}
+
+impl Stage {
+    /// An agent that knows its machine and has just asked for a notice for the first time.
+    pub fn new(policy: Policy) -> Self {
+        let node = NodeName::new("node-1");
+        let planner = Planner::new(policy, node, Some(PodUid::new("uid-agent")), 7, now(0.0));
+        let mut stage = Self {
+            planner,
+            at: 0.0,
+            open: Vec::new(),
+            facts: Vec::new(),
+        };
+        stage.drain();
+        let identity = MachineIdentity {
+            instance_id: instance(),
+            instance_type: None,
+            zone: None,
+            life_cycle: Some("spot".to_owned()),
+        };
+        stage.answer(&Request::ReadIdentity, Outcome::Identity(identity));
+        stage
+    }
+
+    /// The notice appears at the second poll, five seconds after the start, with `left` seconds to the deadline.
+    pub fn interrupted(policy: Policy, left: f64) -> Self {
+        let mut stage = Self::new(policy);
+        stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+        stage.forward_to(5.0);
+        stage.answer(&Request::ReadNotice, stage.notice(left));
+        stage
+    }
+
+    /// The same, with the node cordoned and these pods listed.
+    pub fn draining(policy: Policy, left: f64, listed: Vec<PodView>) -> Self {
+        let mut stage = Self::interrupted(policy, left);
+        stage.answer(&Request::ReadNode, Outcome::Node(node()));
+        stage.answer_first(|request| matches!(request, Request::Cordon(_)), Outcome::Node(node()));
+        stage.answer_first(|request| matches!(request, Request::PublishEvent(_)), Outcome::Done);
+        stage.answer(&Request::ListPods, pods(listed));
+        stage
+    }
+
+    /// A notice read now, with `left` seconds to its time.
+    pub fn notice(&self, left: f64) -> Outcome {
+        Outcome::Notice(Some(Announcement {
+            action: AnnouncedAction::Known(InterruptionAction::Terminate),
+            time: Some(wall(self.at + left)),
+            server_date: Some(wall(self.at)),
+        }))
+    }
+
+    /// Lets time pass to `seconds`, stopping at each moment the planner asks for. Attempts that reach their limit on the
+    /// way time out.
+    pub fn forward_to(&mut self, seconds: f64) {
+        loop {
+            let due = self.planner.poll_timeout();
+            let limit = self.open.iter().filter_map(|(_, _, give_up_at)| *give_up_at).min();
+            let next = due.into_iter().chain(limit).min();
+            let Some(next) = next.map(|moment| moment.seconds_from(Moment::ORIGIN)).filter(|next| *next <= seconds)
+            else {
+                break;
+            };
+            self.at = next.max(self.at);
+            self.let_time_out();
+            self.planner.handle_timeout(now(self.at));
+            self.drain();
+        }
+        self.at = seconds;
+    }
+
+    /// Lets time pass to the next moment the planner asks for.
+    pub fn forward_to_next_due(&mut self) {
+        let due = self.planner.poll_timeout().expect("something is due");
+        self.forward_to(due.seconds_from(Moment::ORIGIN).max(self.at));
+    }
+
+    /// Lets time pass until a call for a pod is under way.
+    pub fn forward_to_next_pod_call(&mut self) {
+        while self.pod_calls().is_empty() {
+            self.forward_to_next_due();
+        }
+    }
+
+    pub fn answer(&mut self, request: &Request, outcome: Outcome) {
+        self.answer_first(|open| open == request, outcome);
+    }
+
+    pub fn answer_first(&mut self, pick: impl Fn(&Request) -> bool, outcome: Outcome) {
+        let index = self
+            .open
+            .iter()
+            .position(|(_, request, _)| pick(request))
+            .unwrap_or_else(|| panic!("no such request is open: {:?}", self.open));
+        let (attempt, _, _) = self.open.remove(index);
+        self.planner.handle_outcome(attempt, outcome, now(self.at));
+        self.drain();
+    }
+
+    pub fn answer_pod(&mut self, name: &str, outcome: Outcome) {
+        self.answer_first(
+            |request| matches!(request, Request::Evict(pod, _) | Request::Delete(pod, _) if pod.name == name),
+            outcome,
+        );
+    }
+
+    pub fn watch(&mut self, event: WatchEvent) {
+        let (attempt, _, _) = self
+            .open
+            .iter()
+            .find(|(_, request, _)| matches!(request, Request::WatchPods(_)))
+            .unwrap_or_else(|| panic!("no watch is open at {} s: {:?}", self.at, self.open));
+        self.planner.handle_watch_event(*attempt, event, now(self.at));
+        self.drain();
+    }
+
+    /// The calls for pods under way, in the order they were made.
+    pub fn pod_calls(&self) -> Vec<(&'static str, &str, Option<u32>)> {
+        self.open
+            .iter()
+            .filter_map(|(_, request, _)| match request {
+                Request::Evict(pod, grace) => Some(("evict", pod.name.as_str(), grace.map(Grace::as_secs))),
+                Request::Delete(pod, grace) => Some(("delete", pod.name.as_str(), grace.map(Grace::as_secs))),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn open_requests(&self) -> Vec<&Request> {
+        self.open.iter().map(|(_, request, _)| request).collect()
+    }
+
+    pub fn summary(&self) -> &Summary {
+        self.facts
+            .iter()
+            .find_map(|fact| match fact {
+                Fact::Summary(summary) => Some(summary.as_ref()),
+                _ => None,
+            })
+            .expect("a summary was told")
+    }
+
+    pub fn count(&self, pick: impl Fn(&Fact) -> bool) -> usize {
+        self.facts.iter().filter(|fact| pick(fact)).count()
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.planner.poll_action() {
+            match action {
+                Action::Try {
+                    attempt,
+                    request,
+                    give_up_at,
+                } => self.open.push((attempt, request, give_up_at)),
+                Action::Abandon(attempt) => self.open.retain(|(open, _, _)| *open != attempt),
+            }
+        }
+        while let Some(fact) = self.planner.poll_fact() {
+            self.facts.push(fact);
+        }
+    }
+
+    fn let_time_out(&mut self) {
+        let at = now(self.at).at;
+        while let Some(index) = self
+            .open
+            .iter()
+            .position(|(_, _, give_up_at)| give_up_at.is_some_and(|moment| moment <= at))
+        {
+            let (attempt, _, _) = self.open.remove(index);
+            self.planner
+                .handle_outcome(attempt, silent(FailureKind::TimedOut), now(self.at));
+            self.drain();
+        }
+    }
+}
+
+/// The time of day `seconds` after the planner's start.
+pub fn wall(seconds: f64) -> WallTime {
+    const START: WallTime = WallTime::from_millis(1_800_000_000_000);
+    if seconds < 0.0 {
+        START - Duration::from_secs_f64(-seconds)
+    } else {
+        START + Duration::from_secs_f64(seconds)
+    }
+}
+
+pub fn now(seconds: f64) -> Now {
+    Now {
+        at: Moment::after_origin(Duration::from_secs_f64(seconds)),
+        wall: wall(seconds),
+    }
+}
+
+pub fn instance() -> InstanceId {
+    InstanceId::new("i-0123456789abcdef0")
+}
+
+pub fn policy() -> Policy {
+    Policy {
+        poll_interval: Duration::from_secs(5),
+        heartbeat_interval: Duration::from_secs(60),
+        margins: Margins {
+            end: Duration::from_secs(8),
+            volume: Duration::from_secs(15),
+            kept_grace: Duration::from_secs(60),
+        },
+        on_blocked: OnBlocked::Delete,
+        max_in_flight: 64,
+        groups: Vec::new(),
+    }
+}
+
+pub fn with_group(ports: Ports) -> Policy {
+    Policy {
+        groups: vec![ConfiguredGroup { arn: group(), ports }],
+        ..policy()
+    }
+}
+
+pub fn group() -> TargetGroupArn {
+    TargetGroupArn::parse("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef")
+        .expect("a well-formed ARN")
+}
+
+pub fn describe(ports: Ports) -> Request {
+    Request::DescribeTargets(group(), instance(), ports)
+}
+
+pub fn target(port: u16, state: TargetState) -> Target {
+    Target { port, state }
+}
+
+pub fn pod(name: &str, grace: u32) -> PodView {
+    PodView {
+        pod: PodRef {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            uid: PodUid::new(format!("uid-{name}")),
+        },
+        owner: Some(Owner {
+            kind: "ReplicaSet".to_owned(),
+            name: "web".to_owned(),
+        }),
+        grace: Grace::from_secs(grace),
+        progress: PodProgress::Ready,
+        termination: None,
+        mounts_claim: false,
+        priority: 0,
+        is_mirror: false,
+    }
+}
+
+/// A pod whose termination began at `since` with the grace period `given`.
+pub fn terminating(name: &str, own: u32, given: u32, since: f64) -> PodView {
+    PodView {
+        termination: Some(Termination {
+            deletion_timestamp: wall(since + f64::from(given)),
+            grace: Grace::from_secs(given),
+        }),
+        ..pod(name, own)
+    }
+}
+
+pub fn node() -> NodeView {
+    NodeView {
+        uid: "node-uid".to_owned(),
+        resource_version: ResourceVersion::new("7"),
+        scheduling: Scheduling::Open,
+        exclusion_label: None,
+        annotation: Annotation::Absent,
+        boot_id: Some(BootId::new("boot")),
+    }
+}
+
+pub fn failed(kind: FailureKind, http_status: u16) -> Outcome {
+    Outcome::Failed(Failure {
+        kind,
+        http_status: Some(http_status),
+        text: "refused".to_owned(),
+    })
+}
+
+pub fn silent(kind: FailureKind) -> Outcome {
+    Outcome::Failed(Failure {
+        kind,
+        http_status: None,
+        text: "silence".to_owned(),
+    })
+}
+
+pub fn pods(pods: Vec<PodView>) -> Outcome {
+    Outcome::Pods {
+        pods,
+        version: ResourceVersion::new("100"),
+    }
+}
