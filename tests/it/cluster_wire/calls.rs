@@ -34,7 +34,8 @@ fn node_answer() -> Reply {
             },
             "spec": {"unschedulable": true},
             "status": {"nodeInfo": {"bootID": "boot-1"}},
-        }),
+        })
+        .to_string(),
     )
 }
 

@@ -181,3 +181,56 @@ async fn certificates_or_tokens_that_cannot_be_read_are_an_error_at_the_start() 
     assert!(text.contains("http://10.0.0.1"), "{text}");
     assert!(text.contains("token"), "{text}");
 }
+
+/// Says what the surroundings of its process lead to. The environment belongs to all threads of a process, so the test
+/// below starts this one in a process of its own.
+#[tokio::test]
+#[ignore = "started by the test below, in an environment of its own"]
+async fn surroundings() {
+    let source = Source::Surroundings { context: None };
+    let node = NodeName::new(NODE);
+    let said = match KubeCluster::connect(source, node, Writes::Real, Clock::real()).await {
+        Err(error) => chain(&error),
+        Ok(cluster) => refusal(cluster.node().await).2,
+    };
+    println!("said: {said}");
+}
+
+fn said_in(environment: &[(&str, &str)]) -> String {
+    let output = std::process::Command::new(std::env::current_exe().expect("this binary"))
+        .args(["--exact", "cluster_wire::credentials::surroundings"])
+        .args(["--ignored", "--nocapture"])
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .expect("a process");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let (_, said) = text.split_once("said: ").expect("a line");
+    said.lines().next().expect("a line").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_a_pod_the_kubeconfig_is_used_and_the_proxy_of_the_environment_is_not() {
+    let home = Home::new();
+    home.set_token("token-0");
+    let path = home.directory.path().to_str().expect("UTF-8").to_owned();
+    let nowhere = said_in(&[("HOME", &path)]);
+    for part in [
+        "no service account of a pod (failed to read an incluster environment variable",
+        "no usable kubeconfig (KUBECONFIG, else ~/.kube/config)",
+    ] {
+        assert!(nowhere.contains(part), "{nowhere}");
+    }
+
+    let server = Server::replying([unauthorized(), unauthorized()]).await;
+    let file = home.kubeconfig(&server.url, "");
+    let file = file.to_str().expect("UTF-8");
+    for more in [
+        ("HTTPS_PROXY", "http://127.0.0.1:1"),
+        // A pod without a token: its service account is switched off.
+        ("KUBERNETES_SERVICE_HOST", "127.0.0.1"),
+    ] {
+        assert_eq!(said_in(&[("KUBECONFIG", file), more]), "Unauthorized");
+    }
+    assert_eq!(server.received().len(), 2);
+}

@@ -40,16 +40,16 @@ pub enum Reply {
 }
 
 /// A JSON answer.
-pub fn json(status: u16, body: impl ToString) -> Reply {
+pub fn json(status: u16, body: impl Into<String>) -> Reply {
     typed(status, "application/json", body)
 }
 
 /// An answer of another type.
-pub fn typed(status: u16, content_type: &'static str, body: impl ToString) -> Reply {
+pub fn typed(status: u16, content_type: &'static str, body: impl Into<String>) -> Reply {
     Reply::Answer {
         status,
         headers: vec![("Content-Type", content_type.to_owned())],
-        body: body.to_string(),
+        body: body.into(),
     }
 }
 
@@ -133,9 +133,10 @@ async fn serve(
             } => {
                 let mut answer = format!("HTTP/1.1 {status} Whatever\r\n");
                 for (name, value) in headers {
-                    answer.push_str(&format!("{name}: {value}\r\n"));
+                    answer.extend([name, ": ", &value, "\r\n"]);
                 }
-                answer.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+                let length = body.len().to_string();
+                answer.extend(["Content-Length: ", &length, "\r\n\r\n", &body]);
                 // A client that has heard enough may have gone.
                 let _ = stream.write_all(answer.as_bytes()).await;
             }

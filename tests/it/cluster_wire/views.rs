@@ -62,7 +62,7 @@ async fn listed(pods: &[Value]) -> Vec<PodView> {
         "kind": "PodList", "apiVersion": "v1",
         "metadata": {"resourceVersion": "1"}, "items": pods,
     });
-    let server = Server::replying([json(200, list)]).await;
+    let server = Server::replying([json(200, list.to_string())]).await;
     server.cluster().await.pods().await.expect("a list").0
 }
 
