@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::{self, AbortHandle, JoinError, JoinSet};
 
-use crate::attempt::{self, Ports};
+use crate::attempt::{self, Ports, WatchEvents};
 use crate::clock::Clock;
 use crate::plan::Planner;
 use crate::plan::action::{Action, AttemptId, Failure, FailureKind, Outcome, WatchEvent};
@@ -27,10 +27,8 @@ pub struct Agent<M, C, B> {
     attempts: JoinSet<Outcome>,
     running: HashMap<AttemptId, AbortHandle>,
     names: HashMap<task::Id, AttemptId>,
-    events: (
-        mpsc::Sender<(AttemptId, WatchEvent)>,
-        mpsc::Receiver<(AttemptId, WatchEvent)>,
-    ),
+    watched: mpsc::Receiver<(AttemptId, WatchEvent)>,
+    watching: WatchEvents,
 }
 
 /// What wakes the loop. Each is one call into the core.
@@ -49,6 +47,7 @@ impl<M: Metadata, C: Cluster, B: Balancer> Agent<M, C, B> {
         clock: Clock,
         reporter: Arc<Reporter>,
     ) -> Self {
+        let (watching, watched) = mpsc::channel(WATCH_QUEUE);
         Self {
             planner,
             ports: Arc::new(ports),
@@ -57,7 +56,8 @@ impl<M: Metadata, C: Cluster, B: Balancer> Agent<M, C, B> {
             attempts: JoinSet::new(),
             running: HashMap::new(),
             names: HashMap::new(),
-            events: mpsc::channel(WATCH_QUEUE),
+            watched,
+            watching,
         }
     }
 
@@ -110,7 +110,7 @@ impl<M: Metadata, C: Cluster, B: Balancer> Agent<M, C, B> {
                         attempt,
                         request,
                         give_up_at,
-                        self.events.0.clone(),
+                        self.watching.clone(),
                     );
                     let handle = self.attempts.spawn(trying);
                     self.names.insert(handle.id(), attempt);
@@ -139,7 +139,7 @@ impl<M: Metadata, C: Cluster, B: Balancer> Agent<M, C, B> {
             biased;
             Some(()) = stops.recv() => Wake::Stop,
             Some(finished) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => Wake::Attempt(finished),
-            Some((attempt, event)) = self.events.1.recv() => Wake::Event(attempt, event),
+            Some((attempt, event)) = self.watched.recv() => Wake::Event(attempt, event),
             () = timer => Wake::Due,
         }
     }

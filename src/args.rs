@@ -37,7 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     /// The agent: watches for a notice, then cordons, drains and deregisters this node.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Plays an interruption on loopback, with a metadata service, a Kubernetes API and a load balancer of its own.
     Simulate(SimulateArgs),
     /// Serves instance metadata with a notice, for trying the agent on a machine that is no EC2 instance.
@@ -221,7 +221,7 @@ pub fn parse(
     let matches = cli.try_get_matches_from_mut(arguments)?;
     match Cli::from_arg_matches(&matches)?.command {
         CliCommand::Run(args) => {
-            run_config(args, &environment).map(|config| Command::Run(Box::new(config)))
+            run_config(*args, &environment).map(|config| Command::Run(Box::new(config)))
         }
         CliCommand::Simulate(SimulateArgs { scenario, speed }) => {
             Ok(Command::Simulate { scenario, speed })
@@ -347,15 +347,11 @@ fn poll_interval(text: &str) -> Result<Duration, String> {
 }
 
 fn up_to_a_minute(text: &str) -> Result<Duration, String> {
-    between(text, Duration::ZERO, Duration::from_secs(60))
+    between(text, Duration::ZERO, Duration::from_mins(1))
 }
 
 fn at_least_a_second(text: &str) -> Result<Duration, String> {
-    between(
-        text,
-        Duration::from_secs(1),
-        Duration::from_secs(24 * 60 * 60),
-    )
+    between(text, Duration::from_secs(1), Duration::from_hours(24))
 }
 
 /// Faster than this, a loopback call takes long in simulated time and the story is about the machine.

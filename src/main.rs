@@ -92,7 +92,8 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
     };
     let ports = Ports {
         metadata: Imds::new(&config.metadata, clock.clone())?,
-        cluster: KubeCluster::connect(source, config.node.clone(), Writes::Real, clock.clone()).await?,
+        cluster: KubeCluster::connect(source, config.node.clone(), Writes::Real, clock.clone())
+            .await?,
         balancer: Elbv2::new(),
     };
     // The only randomness of the agent: which of the agents that were started together tries again first.

@@ -58,7 +58,7 @@ const IDENTITY_INTERVAL: Duration = Duration::from_secs(5);
 const RECALL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A record whose deadline is this long past is of an interruption that EC2 did not carry out.
-const RECORD_LIFETIME: Duration = Duration::from_secs(5 * 60);
+const RECORD_LIFETIME: Duration = Duration::from_mins(5);
 
 /// What the operator decided.
 #[derive(Clone, Debug)]
@@ -108,11 +108,11 @@ enum Phase {
     /// No notice is there.
     Watching,
     /// A notice was there from the start; the node's annotation is being read.
-    Recalling(Recall),
+    Recalling(Box<Recall>),
     /// An interruption is under way.
     Responding(Box<Response>),
     /// The deadline has passed.
-    After(Interruption),
+    After(Box<Interruption>),
 }
 
 #[derive(Debug)]
@@ -126,7 +126,7 @@ struct Recall {
 enum RecalledNode {
     Unread,
     Unreadable,
-    Read(NodeView),
+    Read(Box<NodeView>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,12 +327,11 @@ impl Planner {
             Outcome::Notice(notice) => {
                 let recovered = self.metadata.handle_success(now.at);
                 self.agenda.tell_if(recovered);
-                match notice {
-                    Some(announcement) => self.handle_notice(announcement, now),
-                    None => {
-                        self.tell_started(Origin::Begun);
-                        self.handle_absence();
-                    }
+                if let Some(announcement) = notice {
+                    self.handle_notice(announcement, now);
+                } else {
+                    self.tell_started(Origin::Begun);
+                    self.handle_absence();
                 }
             }
             Outcome::Failed(failure) => {
@@ -358,18 +357,18 @@ impl Planner {
                     Some(now.at + RECALL_PATIENCE),
                 );
                 self.agenda.wait(Task::Recall, now.at + RECALL_PATIENCE);
-                self.phase = Phase::Recalling(Recall {
+                self.phase = Phase::Recalling(Box::new(Recall {
                     announcement,
                     seen: now,
                     node: RecalledNode::Unread,
-                });
+                }));
             }
             Phase::Watching => {
                 self.agenda.count_anew();
                 self.respond(&announcement, now, None, now);
             }
             Phase::Responding(response) => {
-                response.handle_notice(&announcement, &mut self.agenda, now)
+                response.handle_notice(&announcement, &mut self.agenda, now);
             }
             Phase::Recalling(_) | Phase::After(_) => {}
         }
@@ -410,7 +409,7 @@ impl Planner {
             }
             Phase::Recalling(recall) => {
                 recall.node = match outcome {
-                    Outcome::Node(view) => RecalledNode::Read(view),
+                    Outcome::Node(view) => RecalledNode::Read(Box::new(view)),
                     Outcome::Notice(_)
                     | Outcome::Identity(_)
                     | Outcome::Pods { .. }
@@ -439,14 +438,14 @@ impl Planner {
                 self.agenda.close(&Task::Recall);
                 self.agenda.close(&Task::Cordon);
                 let view = match recall.node {
-                    RecalledNode::Read(view) => Some(view),
+                    RecalledNode::Read(view) => Some(*view),
                     RecalledNode::Unread | RecalledNode::Unreadable => None,
                 };
                 self.respond(&recall.announcement, recall.seen, view, now);
             }
             other
             @ (Phase::Arriving | Phase::Watching | Phase::Responding(_) | Phase::After(_)) => {
-                self.phase = other
+                self.phase = other;
             }
         }
     }
@@ -463,7 +462,7 @@ impl Planner {
         self.tell_started(interruption.origin);
         tell_beginning(&interruption, announcement, &mut self.agenda, now);
         if interruption.deadline <= now.at {
-            self.phase = Phase::After(interruption);
+            self.phase = Phase::After(Box::new(interruption));
             return;
         }
         let on_blocked = if announcement.is_stale(seen) {
@@ -551,7 +550,7 @@ impl Planner {
         match std::mem::replace(&mut self.phase, Phase::Watching) {
             Phase::Responding(mut response) => {
                 response.handle_deadline(&mut self.agenda, now);
-                self.phase = Phase::After(response.interruption().clone());
+                self.phase = Phase::After(Box::new(response.interruption().clone()));
                 self.agenda.close_all_but(|task| {
                     matches!(
                         task,
@@ -560,7 +559,7 @@ impl Planner {
                 });
             }
             other @ (Phase::Arriving | Phase::Watching | Phase::Recalling(_) | Phase::After(_)) => {
-                self.phase = other
+                self.phase = other;
             }
         }
     }

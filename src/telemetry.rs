@@ -45,7 +45,6 @@ pub struct Stdout {
 
 impl Stdout {
     /// Starts the writer thread. What is in the queue is written when the guard is dropped.
-    #[must_use]
     pub fn start(format: LogFormat) -> (Self, WorkerGuard) {
         let (writer, guard) = NonBlockingBuilder::default()
             .lossy(true)

@@ -6,7 +6,7 @@ use super::time::Moment;
 
 /// EC2 gives two minutes between the notice and the reclaim
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>).
-pub const LONGEST_NOTICE: Duration = Duration::from_secs(120);
+pub const LONGEST_NOTICE: Duration = Duration::from_mins(2);
 
 /// What we plan for when the notice is first seen late: enough for one grace period of twelve seconds before the
 /// end margin. Shorter plans would only cut every pod.

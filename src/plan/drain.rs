@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::action::{Failure, FailureKind, Outcome, Request, WatchEvent};
 use super::budget::{Grace, Margins, Window};
-use super::fact::{BlockReason, DeleteReason, Fact, GoneOutcome, LeftReason, PodFact, Tally};
+use super::fact::{
+    BlockReason, DeleteReason, Fact, GoneOutcome, LeftReason, PodFact, PodNews, Tally,
+};
 use super::id::PodUid;
 use super::notice::Interruption;
 use super::pod::{Exemption, PodProgress, PodView, Termination};
@@ -130,18 +132,28 @@ struct Record {
     attempts: u32,
     first_call: Option<Moment>,
     was_answered: bool,
-    /// The grace of a call that may have taken effect unseen: a retry repeats it exactly, because a smaller one would
-    /// shorten a termination that is already running.
-    doubt: Option<Option<Grace>>,
+    doubt: Doubt,
     refusals: u32,
     failures: u32,
     forbidden: u32,
-    is_namespace_terminating: bool,
+    /// Set when only a deletion can work.
+    must_delete: Option<DeleteReason>,
     blocked: BTreeSet<BlockReason>,
     deleted: bool,
     stop: Option<StopSignal>,
     last_error: Option<String>,
     told_left: bool,
+}
+
+/// Whether an earlier call may have taken effect unseen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Doubt {
+    /// None has.
+    #[default]
+    Clear,
+    /// One with this grace may have: a retry repeats it exactly, because a smaller one would shorten a termination that
+    /// is already running.
+    Sent(Option<Grace>),
 }
 
 /// The stop signal a pod got, for the receipt.
@@ -270,7 +282,7 @@ impl Drain {
                 | Outcome::Pods { .. }
                 | Outcome::Targets(_) => {
                     pod.record.was_answered = true;
-                    pod.record.doubt = Some(grace);
+                    pod.record.doubt = Doubt::Sent(grace);
                     self.last_accepted_call = self.last_accepted_call.max(Some(sent));
                     pod.answer(Answer::Accepted, call, sent, agenda, now);
                 }
@@ -309,12 +321,11 @@ impl Drain {
         for pod in self.pods.values_mut() {
             if pod.is_left() && !pod.record.told_left {
                 pod.record.told_left = true;
-                let fact = Fact::PodLeft {
-                    pod: pod.fact(self.first_seen, now),
+                let news = PodNews::Left {
                     reason: pod.left_reason(self.terms.on_blocked),
                     error: pod.record.last_error.clone(),
                 };
-                agenda.tell(fact);
+                agenda.tell(Fact::Pod(pod.fact(self.first_seen, now), news));
             }
         }
     }
@@ -331,8 +342,8 @@ impl Drain {
                 Course::Waiting | Course::Calling { .. } => tally.left += 1,
                 // The server's word is taken until the watch shows the contrary.
                 Course::Answered { .. } => match pod.record.doubt {
-                    Some(Some(_)) => tally.cut += 1,
-                    Some(None) | None => tally.stopping += 1,
+                    Doubt::Sent(Some(_)) => tally.cut += 1,
+                    Doubt::Sent(None) | Doubt::Clear => tally.stopping += 1,
                 },
                 Course::Stopping { given, ends, .. } => {
                     if *given < pod.view.grace || self.ends_late(pod, *ends) {
@@ -401,7 +412,7 @@ impl Drain {
                 pod.view = view;
                 pod
             }
-            entry => {
+            entry @ (Entry::Vacant(_) | Entry::Occupied(_)) => {
                 let pod = Pod::new(view, &self.terms, self.deadline);
                 if pod.course == Course::Waiting {
                     self.ready.insert((pod.urgency(), uid.clone()));
@@ -446,7 +457,7 @@ impl Drain {
         if asked < at + ACKNOWLEDGEMENT {
             return;
         }
-        pod.record.doubt = None;
+        pod.record.doubt = Doubt::Clear;
         pod.record.refusals += 1;
         let wait = agenda.jitter().around(refusal_wait(pod.record.refusals));
         let moment = self
@@ -517,10 +528,10 @@ impl Terms {
     /// Makes the next call for a pod: an eviction, or its deletion once that is due.
     fn call(&self, pod: &mut Pod, deadline: Moment, agenda: &mut Agenda, now: Moment) {
         let call = self.next_call(pod, now);
-        let grace = pod
-            .record
-            .doubt
-            .unwrap_or_else(|| pod.window.grace_to_send(now));
+        let grace = match pod.record.doubt {
+            Doubt::Sent(grace) => grace,
+            Doubt::Clear => pod.window.grace_to_send(now),
+        };
         let patience = match (call, self.on_blocked) {
             (Call::Evict, OnBlocked::Delete) => {
                 pod.window.last_start.max(now + PATIENCE_AFTER_LAST_START)
@@ -548,8 +559,8 @@ impl Terms {
     }
 
     fn next_call(&self, pod: &Pod, now: Moment) -> Call {
-        if pod.record.is_namespace_terminating {
-            return Call::Delete(DeleteReason::NamespaceTerminating);
+        if let Some(reason) = pod.record.must_delete {
+            return Call::Delete(reason);
         }
         let was_tried = pod.record.was_answered
             || pod
@@ -578,7 +589,7 @@ impl Terms {
                 return Next::Look;
             }
             FailureKind::NamespaceTerminating => {
-                pod.record.is_namespace_terminating = true;
+                pod.record.must_delete = Some(DeleteReason::NamespaceTerminating);
                 Duration::ZERO
             }
             FailureKind::BlockedByBudget => {
@@ -664,7 +675,7 @@ impl Record {
         self.last_error = Some(failure.text.clone());
         self.was_answered |= failure.was_answered();
         if failure.may_have_acted() {
-            self.doubt = Some(grace);
+            self.doubt = Doubt::Sent(grace);
         } else if matches!(
             failure.kind,
             FailureKind::BlockedByBudget
@@ -672,7 +683,7 @@ impl Record {
                 | FailureKind::NamespaceTerminating
         ) {
             // Had an earlier call taken effect, the pod would be terminating and no budget would be asked.
-            self.doubt = None;
+            self.doubt = Doubt::Clear;
         }
     }
 
@@ -777,7 +788,10 @@ impl Pod {
     }
 
     fn handle_gone(&mut self, first_seen: Moment, agenda: &mut Agenda, now: Moment) {
-        let given = self.record.doubt.flatten().unwrap_or(self.view.grace);
+        let given = match self.record.doubt {
+            Doubt::Sent(Some(grace)) => grace,
+            Doubt::Sent(None) | Doubt::Clear => self.view.grace,
+        };
         let (since, given) = match self.course {
             Course::Stopping { since, given, .. } => (since, given),
             Course::Calling { call, sent, .. }
@@ -805,11 +819,11 @@ impl Pod {
             GoneOutcome::Gone
         };
         self.course = Course::Gone(outcome);
-        agenda.tell(Fact::PodGone {
-            pod: self.fact(first_seen, now),
+        let news = PodNews::Gone {
             outcome,
             stopped_after,
-        });
+        };
+        agenda.tell(Fact::Pod(self.fact(first_seen, now), news));
     }
 
     fn tell_stopped(
@@ -820,24 +834,22 @@ impl Pod {
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        let pod = self.fact(first_seen, now);
         let attempts = self.record.attempts;
-        agenda.tell(match call {
-            Call::Evict => Fact::PodEvicted {
-                pod,
+        let news = match call {
+            Call::Evict => PodNews::Evicted {
                 attempts,
                 grace_given: given,
             },
             Call::Delete(reason) => {
                 self.record.deleted = true;
-                Fact::PodDeleted {
-                    pod,
+                PodNews::Deleted {
                     reason,
                     attempts,
                     grace_given: given,
                 }
             }
-        });
+        };
+        agenda.tell(Fact::Pod(self.fact(first_seen, now), news));
     }
 
     fn tell_blocked(
@@ -881,15 +893,15 @@ impl Pod {
         if !self.record.blocked.insert(reason) {
             return;
         }
-        agenda.tell(Fact::PodBlocked {
-            pod: self.fact(first_seen, now),
+        let news = PodNews::Blocked {
             reason,
             attempts: self.record.attempts,
             delete_in: match on_blocked {
                 OnBlocked::Delete => Some(self.window.last_start.seconds_from(now).max(0.0)),
                 OnBlocked::Wait => None,
             },
-        });
+        };
+        agenda.tell(Fact::Pod(self.fact(first_seen, now), news));
     }
 
     fn is_left(&self) -> bool {

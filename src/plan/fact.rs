@@ -112,79 +112,10 @@ pub enum Fact {
         /// The error.
         error: String,
     },
-    /// A pod's eviction took effect.
-    PodEvicted {
-        /// Which pod.
-        pod: PodFact,
-        /// Calls made for it.
-        attempts: u32,
-        /// The grace it was given.
-        grace_given: Grace,
-    },
-    /// A pod's eviction is refused; it is tried again.
-    PodBlocked {
-        /// Which pod.
-        pod: PodFact,
-        /// Why.
-        reason: BlockReason,
-        /// Calls made for it.
-        attempts: u32,
-        /// Seconds until it is deleted all the same; none when it will not be.
-        delete_in: Option<f64>,
-    },
-    /// A pod was deleted because evicting it is not possible.
-    PodDeleted {
-        /// Which pod.
-        pod: PodFact,
-        /// Why.
-        reason: DeleteReason,
-        /// Calls made for it.
-        attempts: u32,
-        /// The grace it was given.
-        grace_given: Grace,
-    },
-    /// A pod is gone.
-    PodGone {
-        /// Which pod.
-        pod: PodFact,
-        /// How it went.
-        outcome: GoneOutcome,
-        /// Since its stop signal.
-        stopped_after: Duration,
-    },
-    /// No stop signal got through to a pod.
-    PodLeft {
-        /// Which pod.
-        pod: PodFact,
-        /// Why.
-        reason: LeftReason,
-        /// The last error.
-        error: Option<String>,
-    },
-    /// A registration in a target group no longer gets requests.
-    TargetDeregistered {
-        /// Which one.
-        target: TargetFact,
-        /// How it stands.
-        state: DeregisteredState,
-        /// Whose doing it was.
-        by: Deregistrar,
-        /// Deregistrations sent for it.
-        attempts: u32,
-        /// Since the notice was first seen.
-        elapsed: Duration,
-    },
-    /// A registration could not be ended. Final.
-    TargetFailed {
-        /// Which one.
-        target: TargetFact,
-        /// Why.
-        kind: TargetErrorKind,
-        /// The last error.
-        error: String,
-        /// Deregistrations sent for it.
-        attempts: u32,
-    },
+    /// Something happened to a pod.
+    Pod(PodFact, PodNews),
+    /// Something happened to a registration in a target group.
+    Target(TargetFact, TargetNews),
     /// How far the drain is.
     DrainProgress {
         /// Pods that are gone.
@@ -272,6 +203,75 @@ pub struct PodFact {
     pub grace: Grace,
     /// Since the notice was first seen.
     pub elapsed: Duration,
+}
+
+/// What happened to a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PodNews {
+    /// Its eviction took effect.
+    Evicted {
+        /// Calls made for it.
+        attempts: u32,
+        /// The grace it was given.
+        grace_given: Grace,
+    },
+    /// Its eviction is refused; it is tried again.
+    Blocked {
+        /// Why.
+        reason: BlockReason,
+        /// Calls made for it.
+        attempts: u32,
+        /// Seconds until it is deleted all the same; none when it will not be.
+        delete_in: Option<f64>,
+    },
+    /// It was deleted because evicting it is not possible.
+    Deleted {
+        /// Why.
+        reason: DeleteReason,
+        /// Calls made for it.
+        attempts: u32,
+        /// The grace it was given.
+        grace_given: Grace,
+    },
+    /// It is gone.
+    Gone {
+        /// How it went.
+        outcome: GoneOutcome,
+        /// Since its stop signal.
+        stopped_after: Duration,
+    },
+    /// No stop signal got through to it.
+    Left {
+        /// Why.
+        reason: LeftReason,
+        /// The last error.
+        error: Option<String>,
+    },
+}
+
+/// What happened to a registration.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TargetNews {
+    /// It gets no new requests any more.
+    Deregistered {
+        /// How it stands.
+        state: DeregisteredState,
+        /// Whose doing it was.
+        by: Deregistrar,
+        /// Deregistrations sent for it.
+        attempts: u32,
+        /// Since the notice was first seen.
+        elapsed: Duration,
+    },
+    /// It could not be ended. Final.
+    Failed {
+        /// Why.
+        kind: TargetErrorKind,
+        /// The last error.
+        error: String,
+        /// Deregistrations sent for it.
+        attempts: u32,
+    },
 }
 
 /// Why an eviction is refused.

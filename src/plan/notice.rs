@@ -110,7 +110,7 @@ impl Announcement {
 }
 
 /// A notice whose time is this long past has not been carried out.
-const STALE_AFTER: Duration = Duration::from_secs(5 * 60);
+const STALE_AFTER: Duration = Duration::from_mins(5);
 
 impl NoticeId {
     /// The id of the notice that was first seen with this time: 64-bit FNV-1a

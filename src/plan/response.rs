@@ -60,6 +60,7 @@ enum Withdrawal {
 
 impl Response {
     /// Starts everything at once: nothing of it waits for anything else of it.
+    #[allow(clippy::too_many_arguments)] // each is one thing that only the planner knows
     pub(super) fn begin(
         interruption: Interruption,
         node: NodeName,
@@ -191,7 +192,7 @@ impl Response {
         match task {
             Task::Cordon => {
                 self.cordon
-                    .handle_outcome(outcome, &self.interruption, instance, agenda, now.at)
+                    .handle_outcome(outcome, &self.interruption, instance, agenda, now.at);
             }
             Task::See => match outcome {
                 Outcome::Pods { pods, version } => {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::action::{Failure, FailureKind, Outcome, Ports, Request, Target, TargetState};
-use super::fact::{DeregisteredState, Deregistrar, Fact, TargetErrorKind, TargetFact, TargetTally};
+use super::fact::{
+    DeregisteredState, Deregistrar, Fact, TargetErrorKind, TargetFact, TargetNews, TargetTally,
+};
 use super::id::{InstanceId, TargetGroupArn};
 use super::notice::Interruption;
 use super::task::{Agenda, Task, doubled};
@@ -152,7 +154,7 @@ impl Targets {
                 match state {
                     DeregisteredState::Draining => tally.draining += 1,
                     DeregisteredState::NotRegistered | DeregisteredState::GroupGone => {
-                        tally.gone += 1
+                        tally.gone += 1;
                     }
                 }
             }
@@ -399,13 +401,13 @@ impl Group {
         } else {
             Deregistrar::Other
         };
-        agenda.tell(Fact::TargetDeregistered {
-            target: self.target(port),
+        let news = TargetNews::Deregistered {
             state,
             by,
             attempts: self.deregistrations,
             elapsed: now.since(first_seen),
-        });
+        };
+        agenda.tell(Fact::Target(self.target(port), news));
     }
 
     fn give_up(&mut self, agenda: &mut Agenda) {
@@ -418,12 +420,12 @@ impl Group {
             |failure| (error_kind(failure.kind), failure.text.clone()),
         );
         for port in self.unsettled() {
-            agenda.tell(Fact::TargetFailed {
-                target: self.target(port),
+            let news = TargetNews::Failed {
                 kind,
                 error: error.clone(),
                 attempts: self.deregistrations,
-            });
+            };
+            agenda.tell(Fact::Target(self.target(port), news));
         }
     }
 

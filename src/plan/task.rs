@@ -240,10 +240,11 @@ impl Jitter {
 
     /// A fraction from 0 up to but not including 1.
     fn fraction(&mut self) -> f64 {
+        const STEPS: u64 = 1 << 53;
         // The upper 53 bits fill a double's mantissa exactly.
         #[allow(clippy::cast_precision_loss)]
-        let upper = (self.next() >> 11) as f64;
-        upper / (1_u64 << 53) as f64
+        let fraction = (self.next() >> 11) as f64 / STEPS as f64;
+        fraction
     }
 
     /// `duration`, up to 20 % shorter or longer.

@@ -2,19 +2,26 @@
 
 use std::time::Duration;
 
-use super::action::{ConnectFailure, FailureKind, NodeEventKind, Outcome, Ports, Request, TargetState, WatchEvent};
+use super::Policy;
+use super::action::{
+    ConnectFailure, FailureKind, NodeEventKind, Outcome, Ports, Request, TargetState, WatchEvent,
+};
 use super::budget::Grace;
 use super::drain::OnBlocked;
-use super::fact::{DeregisteredState, Deregistrar, Fact, GoneOutcome, LeftReason, TargetErrorKind};
+use super::fact::{
+    DeregisteredState, Deregistrar, Fact, GoneOutcome, LeftReason, PodNews, TargetErrorKind,
+    TargetNews,
+};
 use super::id::{BootId, NoticeId, PodUid, ResourceVersion};
-use super::node::{Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, NodeView, Scheduling};
+use super::node::{
+    Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, NodeView, Scheduling,
+};
 use super::notice::{InterruptionAction, Machine};
 use super::pod::{Owner, PodProgress, PodView};
 use super::targets::ConfiguredGroup;
-use super::Policy;
 use stage::{
-    Stage, describe, failed, group, instance, node, now, pod, pods, policy, silent, target, terminating, wall,
-    with_group,
+    Stage, describe, failed, group, instance, node, now, pod, pods, policy, silent, target,
+    terminating, wall, with_group,
 };
 
 mod stage;
@@ -39,7 +46,9 @@ fn a_notice_starts_node_pods_and_targets_at_once() {
     assert_eq!(**read, Request::ReadNode);
     assert_eq!(**list, Request::ListPods);
     assert_eq!(**look, describe(Ports::All));
-    assert!(matches!(publish, Request::PublishEvent(event) if event.kind == NodeEventKind::SpotInterruption));
+    assert!(
+        matches!(publish, Request::PublishEvent(event) if event.kind == NodeEventKind::SpotInterruption)
+    );
 }
 
 #[test]
@@ -51,7 +60,11 @@ fn the_node_gets_one_patch_that_records_whose_the_cordon_is() {
         expected: Some(ResourceVersion::new("7")),
         label: LabelWrite::Set,
         record: Some(InterruptionRecord {
-            notice_id: NoticeId::of(Machine::Instance(&instance()), InterruptionAction::Terminate, time),
+            notice_id: NoticeId::of(
+                Machine::Instance(&instance()),
+                InterruptionAction::Terminate,
+                time,
+            ),
             action: InterruptionAction::Terminate,
             time,
             deadline: wall(125.0),
@@ -105,7 +118,10 @@ fn after_two_lost_races_the_patch_goes_without_its_lock_and_claims_nothing() {
         Request::Cordon(CordonPatch { expected: None, record: Some(record), .. })
             if record.cordon == CordonOwner::Another
     )));
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::CordonFailed { .. })), 0);
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::CordonFailed { .. })),
+        0
+    );
 }
 
 #[test]
@@ -114,7 +130,10 @@ fn a_node_that_cannot_be_patched_does_not_keep_a_pod_from_its_eviction() {
     stage.answer(&Request::ReadNode, failed(FailureKind::Forbidden, 403));
     stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
     assert_eq!(stage.pod_calls(), [("evict", "web", None)]);
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::CordonFailed { attempt: 1, .. })), 1);
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::CordonFailed { attempt: 1, .. })),
+        1
+    );
 }
 
 #[test]
@@ -134,7 +153,11 @@ fn pods_of_daemon_sets_mirrors_the_agent_and_the_finished_are_left_alone() {
         progress: PodProgress::Finished,
         ..pod("job", 30)
     };
-    let stage = Stage::draining(policy(), 120.0, vec![daemon, mirror, pod("agent", 30), finished]);
+    let stage = Stage::draining(
+        policy(),
+        120.0,
+        vec![daemon, mirror, pod("agent", 30), finished],
+    );
     assert_eq!(stage.pod_calls(), []);
     assert_eq!(stage.summary().pods.ignored, 4);
     assert_eq!(stage.summary().pods.total(), 0);
@@ -150,7 +173,13 @@ fn pods_that_do_not_serve_go_first_then_those_with_the_least_slack() {
         mounts_claim: true,
         ..pod("claim", 30)
     };
-    let listed = vec![pod("quick", 5), pod("slow", 600), pod("usual", 30), claim, pending];
+    let listed = vec![
+        pod("quick", 5),
+        pod("slow", 600),
+        pod("usual", 30),
+        claim,
+        pending,
+    ];
     let stage = Stage::draining(policy(), 120.0, listed);
     assert_eq!(
         stage.pod_calls(),
@@ -172,11 +201,20 @@ fn no_more_evictions_are_in_flight_than_allowed_and_a_waiting_pod_holds_no_slot(
     };
     let listed = vec![pod("a", 30), pod("b", 30), pod("c", 30), pod("d", 30)];
     let mut stage = Stage::draining(policy, 120.0, listed);
-    assert_eq!(stage.pod_calls(), [("evict", "a", None), ("evict", "b", None)]);
+    assert_eq!(
+        stage.pod_calls(),
+        [("evict", "a", None), ("evict", "b", None)]
+    );
     stage.answer_pod("a", failed(FailureKind::BlockedByBudget, 429));
-    assert_eq!(stage.pod_calls(), [("evict", "b", None), ("evict", "c", None)]);
+    assert_eq!(
+        stage.pod_calls(),
+        [("evict", "b", None), ("evict", "c", None)]
+    );
     stage.answer_pod("b", Outcome::Done);
-    assert_eq!(stage.pod_calls(), [("evict", "c", None), ("evict", "d", None)]);
+    assert_eq!(
+        stage.pod_calls(),
+        [("evict", "c", None), ("evict", "d", None)]
+    );
 }
 
 #[test]
@@ -190,12 +228,22 @@ fn a_closed_budget_is_asked_again_and_again_and_the_pod_is_deleted_at_the_last_u
         stage.forward_to_next_pod_call();
     }
     assert_eq!(stage.pod_calls(), [("delete", "web", None)]);
-    assert!((stage.at - 87.0).abs() < 1e-6, "L is 82 s after the notice: {}", stage.at);
+    assert!(
+        (stage.at - 87.0).abs() < 1e-6,
+        "L is 82 s after the notice: {}",
+        stage.at
+    );
     assert!((10..=16).contains(&attempts), "{attempts} evictions");
     stage.answer_pod("web", Outcome::Done);
     stage.watch(WatchEvent::Seen(terminating("web", 30, 30, stage.at)));
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::PodBlocked { .. })), 1);
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::PodDeleted { .. })), 1);
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::Pod(_, PodNews::Blocked { .. }))),
+        1
+    );
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::Pod(_, PodNews::Deleted { .. }))),
+        1
+    );
 }
 
 #[test]
@@ -213,7 +261,18 @@ fn a_pod_that_is_to_wait_is_never_deleted() {
         stage.answer_pod("web", failed(FailureKind::BlockedByBudget, 429));
         stage.forward_to_next_pod_call();
     }
-    let waits = |fact: &Fact| matches!(fact, Fact::PodLeft { reason: LeftReason::Wait, .. });
+    let waits = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::Pod(
+                _,
+                PodNews::Left {
+                    reason: LeftReason::Wait,
+                    ..
+                }
+            )
+        )
+    };
     assert_eq!(stage.count(waits), 1);
     assert_eq!(stage.summary().pods.left, 1);
 }
@@ -238,7 +297,8 @@ fn an_eviction_that_hangs_after_the_last_useful_moment_is_given_up_after_two_sec
 }
 
 #[test]
-fn a_retry_of_a_call_that_may_have_taken_effect_repeats_its_grace_and_one_after_a_refusal_does_not() {
+fn a_retry_of_a_call_that_may_have_taken_effect_repeats_its_grace_and_one_after_a_refusal_does_not()
+{
     for (outcome, second) in [
         (silent(FailureKind::Lost), Some(112)),
         (failed(FailureKind::ServerError, 503), Some(112)),
@@ -249,7 +309,11 @@ fn a_retry_of_a_call_that_may_have_taken_effect_repeats_its_grace_and_one_after_
         stage.forward_to(5.5);
         stage.answer_pod("slow", outcome.clone());
         stage.forward_to_next_pod_call();
-        assert_eq!(stage.pod_calls(), [("evict", "slow", second)], "{outcome:?}");
+        assert_eq!(
+            stage.pod_calls(),
+            [("evict", "slow", second)],
+            "{outcome:?}"
+        );
     }
 }
 
@@ -280,7 +344,11 @@ fn no_failure_makes_the_drain_forget_a_pod() {
                 stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
             }
         }
-        assert!(stage.at < 5.0 + 12.0, "{kind:?}: the next call at {} s", stage.at);
+        assert!(
+            stage.at < 5.0 + 12.0,
+            "{kind:?}: the next call at {} s",
+            stage.at
+        );
     }
 }
 
@@ -311,7 +379,10 @@ fn an_accepted_eviction_that_never_shows_is_noticed_and_the_pod_counts_as_blocke
     stage.answer_pod("web", Outcome::Done);
     stage.forward_to(8.1);
     stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::PodBlocked { .. })), 1);
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::Pod(_, PodNews::Blocked { .. }))),
+        1
+    );
     stage.forward_to_next_pod_call();
     assert_eq!(stage.pod_calls(), [("evict", "web", None)]);
 }
@@ -329,7 +400,10 @@ fn when_the_last_pod_is_gone_the_verdict_is_given_at_once() {
     stage.forward_to(11.0);
     stage.watch(WatchEvent::Gone(PodUid::new("uid-slow")));
     let summary = stage.summary();
-    assert_eq!((summary.pods.gone, summary.pods.cut, summary.pods.left), (2, 0, 0));
+    assert_eq!(
+        (summary.pods.gone, summary.pods.cut, summary.pods.left),
+        (2, 0, 0)
+    );
     assert_eq!(summary.grace_given_seconds, 142);
     assert_eq!(summary.grace_cut_seconds, 488);
     assert_eq!(summary.all_gone_after, Some(Duration::from_secs(6)));
@@ -345,7 +419,18 @@ fn a_pod_that_used_up_a_shortened_grace_was_cut() {
     stage.watch(WatchEvent::Bookmark);
     stage.forward_to(117.0);
     stage.watch(WatchEvent::Gone(PodUid::new("uid-slow")));
-    let cut = |fact: &Fact| matches!(fact, Fact::PodGone { outcome: GoneOutcome::Cut, .. });
+    let cut = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::Pod(
+                _,
+                PodNews::Gone {
+                    outcome: GoneOutcome::Cut,
+                    ..
+                }
+            )
+        )
+    };
     assert_eq!(stage.count(cut), 1);
     assert_eq!(stage.summary().pods.cut, 1);
 }
@@ -360,7 +445,10 @@ fn the_verdict_comes_fifteen_seconds_before_the_deadline_and_once() {
     stage.forward_to(200.0);
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 1);
     assert_eq!(stage.summary().pods.stopping, 1);
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::PodLeft { .. })), 0);
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::Pod(_, PodNews::Left { .. }))),
+        0
+    );
 }
 
 #[test]
@@ -375,7 +463,18 @@ fn after_the_deadline_there_are_no_more_calls_but_polls() {
             .all(|request| matches!(request, Request::ReadNotice | Request::PublishEvent(_))),
         "{requests:?}"
     );
-    let unreachable = |fact: &Fact| matches!(fact, Fact::PodLeft { reason: LeftReason::Unreachable, .. });
+    let unreachable = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::Pod(
+                _,
+                PodNews::Left {
+                    reason: LeftReason::Unreachable,
+                    ..
+                }
+            )
+        )
+    };
     assert_eq!(stage.count(unreachable), 1);
 }
 
@@ -390,13 +489,20 @@ fn a_pod_that_arrives_later_is_evicted_too() {
 #[test]
 fn a_watch_that_ends_or_falls_silent_is_replaced_by_a_new_list() {
     let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
-    stage.answer_first(|request| matches!(request, Request::WatchPods(_)), Outcome::Done);
+    stage.answer_first(
+        |request| matches!(request, Request::WatchPods(_)),
+        Outcome::Done,
+    );
     stage.forward_to(5.2);
     stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
     stage.forward_to(70.3);
     let requests = stage.open_requests();
     assert!(requests.contains(&&Request::ListPods));
-    assert!(!requests.iter().any(|request| matches!(request, Request::WatchPods(_))));
+    assert!(
+        !requests
+            .iter()
+            .any(|request| matches!(request, Request::WatchPods(_)))
+    );
 }
 
 fn record(deadline: f64) -> InterruptionRecord {
@@ -433,7 +539,15 @@ fn a_restarted_agent_takes_deadline_and_ownership_from_the_annotation_and_evicts
         .interruption(now(0.0).at)
         .map(|context| (context.notice_id, context.seconds_left));
     assert_eq!(context, Some(("first".to_owned(), 80.0)));
-    let ours = |fact: &Fact| matches!(fact, Fact::NodeCordoned { cordoned_by_us: true, .. });
+    let ours = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::NodeCordoned {
+                cordoned_by_us: true,
+                ..
+            }
+        )
+    };
     assert_eq!(stage.count(ours), 1);
     let listed = vec![terminating("web", 30, 30, -10.0), pod("other", 30)];
     stage.answer(&Request::ListPods, pods(listed));
@@ -469,7 +583,10 @@ fn a_record_of_another_instance_or_another_boot_is_not_resumed() {
         stage.answer(&Request::ReadNotice, stage.notice(90.0));
         stage.answer(&Request::ReadNode, Outcome::Node(node));
         assert!(!stage.planner.is_resumed());
-        assert_eq!(stage.count(|fact| matches!(fact, Fact::InterruptionNoticed(_))), 1);
+        assert_eq!(
+            stage.count(|fact| matches!(fact, Fact::InterruptionNoticed(_))),
+            1
+        );
     }
 }
 
@@ -479,7 +596,10 @@ fn a_node_that_cannot_be_read_delays_a_restarted_agent_by_three_seconds_at_most(
     stage.answer(&Request::ReadNotice, stage.notice(90.0));
     stage.forward_to(3.0);
     assert!(stage.open_requests().contains(&&Request::ListPods));
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::InterruptionNoticed(_))), 1);
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::InterruptionNoticed(_))),
+        1
+    );
 }
 
 #[test]
@@ -496,8 +616,14 @@ fn an_agent_that_is_asked_to_stop_in_a_drain_carries_on_until_all_is_done_and_sa
     assert!(!stage.planner.is_stopped());
     stage.answer_pod("web", Outcome::Done);
     stage.watch(WatchEvent::Gone(PodUid::new("uid-web")));
-    assert!(!stage.planner.is_stopped(), "the verdict's event has yet to be published");
-    stage.answer_first(|request| matches!(request, Request::PublishEvent(_)), Outcome::Done);
+    assert!(
+        !stage.planner.is_stopped(),
+        "the verdict's event has yet to be published"
+    );
+    stage.answer_first(
+        |request| matches!(request, Request::PublishEvent(_)),
+        Outcome::Done,
+    );
     assert!(stage.planner.is_stopped());
     assert_eq!(stage.summary().pods.gone, 1);
 }
@@ -538,7 +664,10 @@ fn a_notice_that_disappears_before_the_deadline_changes_nothing() {
         stage.forward_to(at);
         stage.answer(&Request::ReadNotice, Outcome::Notice(None));
     }
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::InterruptionChanged { .. })), 1);
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::InterruptionChanged { .. })),
+        1
+    );
     stage.forward_to_next_pod_call();
 }
 
@@ -567,7 +696,9 @@ fn every_registered_port_is_deregistered_in_one_call_and_looked_at_until_it_drai
         .facts
         .iter()
         .filter_map(|fact| match fact {
-            Fact::TargetDeregistered { target, state, by, .. } => Some((target.port, *state, *by)),
+            Fact::Target(target, TargetNews::Deregistered { state, by, .. }) => {
+                Some((target.port, *state, *by))
+            }
             _ => None,
         })
         .collect();
@@ -576,7 +707,11 @@ fn every_registered_port_is_deregistered_in_one_call_and_looked_at_until_it_drai
         [
             (Some(31082), DeregisteredState::Draining, Deregistrar::Other),
             (Some(31080), DeregisteredState::Draining, Deregistrar::Us),
-            (Some(31081), DeregisteredState::NotRegistered, Deregistrar::Us),
+            (
+                Some(31081),
+                DeregisteredState::NotRegistered,
+                Deregistrar::Us
+            ),
         ]
     );
 }
@@ -588,10 +723,13 @@ fn an_instance_that_is_in_no_group_is_a_success() {
     let absent = |fact: &Fact| {
         matches!(
             fact,
-            Fact::TargetDeregistered {
-                state: DeregisteredState::NotRegistered,
-                ..
-            }
+            Fact::Target(
+                _,
+                TargetNews::Deregistered {
+                    state: DeregisteredState::NotRegistered,
+                    ..
+                }
+            )
         )
     };
     assert_eq!(stage.count(absent), 1);
@@ -607,8 +745,8 @@ fn a_group_that_is_gone_is_a_success_and_a_denied_one_is_given_up_at_once() {
         let mut stage = Stage::interrupted(with_group(Ports::All), 120.0);
         stage.answer(&describe(Ports::All), failed(kind, 400));
         let told = stage.facts.iter().find_map(|fact| match fact {
-            Fact::TargetFailed { kind, .. } => Some(Some(*kind)),
-            Fact::TargetDeregistered { .. } => Some(None),
+            Fact::Target(_, TargetNews::Failed { kind, .. }) => Some(Some(*kind)),
+            Fact::Target(_, TargetNews::Deregistered { .. }) => Some(None),
             _ => None,
         });
         assert_eq!(told, Some(error), "{kind:?}");
@@ -618,10 +756,24 @@ fn a_group_that_is_gone_is_a_success_and_a_denied_one_is_given_up_at_once() {
 #[test]
 fn a_named_port_is_deregistered_even_when_nobody_may_look() {
     let mut stage = Stage::interrupted(with_group(Ports::Only(31080)), 120.0);
-    stage.answer(&describe(Ports::Only(31080)), failed(FailureKind::Forbidden, 403));
+    stage.answer(
+        &describe(Ports::Only(31080)),
+        failed(FailureKind::Forbidden, 403),
+    );
     let deregister = Request::DeregisterTargets(group(), instance(), vec![31080]);
     stage.answer(&deregister, Outcome::Done);
-    let ours = |fact: &Fact| matches!(fact, Fact::TargetDeregistered { by: Deregistrar::Us, .. });
+    let ours = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::Target(
+                _,
+                TargetNews::Deregistered {
+                    by: Deregistrar::Us,
+                    ..
+                }
+            )
+        )
+    };
     assert_eq!(stage.count(ours), 1);
 }
 
@@ -629,10 +781,13 @@ fn a_named_port_is_deregistered_even_when_nobody_may_look() {
 fn a_throttled_group_is_tried_until_five_seconds_before_the_deadline() {
     let mut stage = Stage::interrupted(with_group(Ports::All), 120.0);
     let mut looks = 0;
-    while stage.count(|fact| matches!(fact, Fact::TargetFailed { .. })) == 0 {
+    while stage.count(|fact| matches!(fact, Fact::Target(_, TargetNews::Failed { .. }))) == 0 {
         if stage.open_requests().contains(&&describe(Ports::All)) {
             looks += 1;
-            stage.answer(&describe(Ports::All), failed(FailureKind::Throttled(None), 400));
+            stage.answer(
+                &describe(Ports::All),
+                failed(FailureKind::Throttled(None), 400),
+            );
         } else {
             stage.forward_to_next_due();
         }
@@ -646,15 +801,21 @@ fn a_throttled_group_is_tried_until_five_seconds_before_the_deadline() {
 fn expired_credentials_are_renewed_once() {
     let mut stage = Stage::interrupted(with_group(Ports::All), 120.0);
     for _ in 0..2 {
-        stage.answer(&describe(Ports::All), failed(FailureKind::Unauthenticated, 403));
+        stage.answer(
+            &describe(Ports::All),
+            failed(FailureKind::Unauthenticated, 403),
+        );
     }
     let expired = |fact: &Fact| {
         matches!(
             fact,
-            Fact::TargetFailed {
-                kind: TargetErrorKind::ExpiredToken,
-                ..
-            }
+            Fact::Target(
+                _,
+                TargetNews::Failed {
+                    kind: TargetErrorKind::ExpiredToken,
+                    ..
+                }
+            )
         )
     };
     assert_eq!(stage.count(expired), 1);
@@ -676,13 +837,22 @@ fn two_configured_groups_are_independent_of_each_other() {
         ..policy()
     };
     let mut stage = Stage::interrupted(policy, 120.0);
-    stage.answer(&describe(Ports::Only(80)), failed(FailureKind::Invalid, 400));
+    stage.answer(
+        &describe(Ports::Only(80)),
+        failed(FailureKind::Invalid, 400),
+    );
     stage.answer_first(
         |request| matches!(request, Request::DescribeTargets(..)),
         Outcome::Targets(vec![target(80, TargetState::Draining)]),
     );
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::TargetFailed { .. })), 1);
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::TargetDeregistered { .. })), 1);
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::Target(_, TargetNews::Failed { .. }))),
+        1
+    );
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::Target(_, TargetNews::Deregistered { .. }))),
+        1
+    );
 }
 
 #[test]
@@ -692,6 +862,9 @@ fn a_grace_period_given_by_another_drainer_is_not_touched() {
     stage.watch(WatchEvent::Seen(terminating("web", 30, 30, 5.0)));
     stage.forward_to(104.0);
     assert_eq!(stage.pod_calls(), []);
-    assert_eq!(stage.count(|fact| matches!(fact, Fact::PodEvicted { .. })), 0);
+    assert_eq!(
+        stage.count(|fact| matches!(fact, Fact::Pod(_, PodNews::Evicted { .. }))),
+        0
+    );
     assert_eq!(Grace::of_spec(None), Grace::DEFAULT);
 }

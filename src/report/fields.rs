@@ -6,8 +6,8 @@ use super::line::rfc3339;
 use super::{Configuration, Level, Standing, rounded, seconds, state_name};
 use crate::plan::fact::{
     BlockReason, DeleteReason, DeregisteredState, Deregistrar, Fact, GoneOutcome, LeftReason,
-    MetadataCause, NoticeChange, NoticeFact, PodFact, StopReason, Summary, Tally, TargetErrorKind,
-    TargetFact,
+    MetadataCause, NoticeChange, NoticeFact, PodFact, PodNews, StopReason, Summary, Tally,
+    TargetErrorKind, TargetFact, TargetNews,
 };
 
 type Fields = Vec<(&'static str, Value)>;
@@ -86,45 +86,13 @@ pub(super) fn headline(fact: &Fact) -> (&'static str, Level, String) {
             Warn,
             "the node could not be cordoned yet; the drain goes on".to_owned(),
         ),
-        Fact::PodEvicted { pod, .. } => ("pod.evicted", Info, format!("{} is stopping", name(pod))),
-        Fact::PodBlocked { pod, delete_in, .. } => (
-            "pod.blocked",
-            Info,
-            match delete_in {
-                Some(left) => format!(
-                    "{} may not be evicted yet; deleted in {left:.0} s at the latest",
-                    name(pod)
-                ),
-                None => format!("{} may not be evicted yet", name(pod)),
-            },
-        ),
-        Fact::PodDeleted { pod, .. } => (
-            "pod.deleted",
-            Info,
-            format!("{} was deleted: evicting it was not possible", name(pod)),
-        ),
-        Fact::PodGone { pod, outcome, .. } => (
-            "pod.gone",
-            Info,
-            match outcome {
-                GoneOutcome::Gone => format!("{} has stopped", name(pod)),
-                GoneOutcome::Cut => format!(
-                    "{} was stopped before its own grace period ended",
-                    name(pod)
-                ),
-            },
-        ),
-        Fact::PodLeft { pod, .. } => (
-            "pod.left",
-            Warn,
-            format!("{} got no stop signal", name(pod)),
-        ),
-        Fact::TargetDeregistered { target, .. } => (
+        Fact::Pod(pod, news) => pod_headline(pod, news),
+        Fact::Target(target, TargetNews::Deregistered { .. }) => (
             "targets.deregistered",
             Info,
             format!("{} sends no new requests here", group_name(target)),
         ),
-        Fact::TargetFailed { target, .. } => (
+        Fact::Target(target, TargetNews::Failed { .. }) => (
             "targets.deregister_failed",
             Error,
             format!("{} may still send requests here", group_name(target)),
@@ -156,7 +124,49 @@ pub(super) fn headline(fact: &Fact) -> (&'static str, Level, String) {
     (event, level, msg)
 }
 
+fn pod_headline(pod: &PodFact, news: &PodNews) -> (&'static str, Level, String) {
+    use Level::{Info, Warn};
+    let name = format!("{}/{}", pod.pod.namespace, pod.pod.name);
+    match news {
+        PodNews::Evicted { .. } => ("pod.evicted", Info, format!("{name} is stopping")),
+        PodNews::Blocked {
+            delete_in: Some(left),
+            ..
+        } => (
+            "pod.blocked",
+            Info,
+            format!("{name} may not be evicted yet; deleted in {left:.0} s at the latest"),
+        ),
+        PodNews::Blocked {
+            delete_in: None, ..
+        } => (
+            "pod.blocked",
+            Info,
+            format!("{name} may not be evicted yet"),
+        ),
+        PodNews::Deleted { .. } => (
+            "pod.deleted",
+            Info,
+            format!("{name} was deleted: evicting it was not possible"),
+        ),
+        PodNews::Gone {
+            outcome: GoneOutcome::Gone,
+            ..
+        } => ("pod.gone", Info, format!("{name} has stopped")),
+        PodNews::Gone {
+            outcome: GoneOutcome::Cut,
+            ..
+        } => (
+            "pod.gone",
+            Info,
+            format!("{name} was stopped before its own grace period ended"),
+        ),
+        PodNews::Left { .. } => ("pod.left", Warn, format!("{name} got no stop signal")),
+    }
+}
+
 /// The event's own fields.
+#[allow(clippy::too_many_lines)] // one arm per event of a closed list
 pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configuration) -> Fields {
     let resumed = json!(standing.is_resumed);
     match fact {
@@ -246,12 +256,8 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
             "http_status",
             *http_status,
         ),
-        Fact::PodEvicted { .. }
-        | Fact::PodBlocked { .. }
-        | Fact::PodDeleted { .. }
-        | Fact::PodGone { .. }
-        | Fact::PodLeft { .. } => of_pod(fact),
-        Fact::TargetDeregistered { .. } | Fact::TargetFailed { .. } => of_target(fact),
+        Fact::Pod(pod, news) => pod_fields(pod, news),
+        Fact::Target(target, news) => target_fields(target, news),
         Fact::DrainProgress {
             pods_gone,
             pods_total,
@@ -275,112 +281,6 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
     }
 }
 
-fn of_pod(fact: &Fact) -> Fields {
-    match fact {
-        Fact::PodEvicted {
-            pod,
-            attempts,
-            grace_given,
-        } => {
-            let mut fields = pod_fields(pod);
-            fields.push(("attempts", json!(attempts)));
-            fields.push(("grace_given_seconds", json!(grace_given.as_secs())));
-            fields.push(("wave", json!(1)));
-            fields.push(("capped", json!(*grace_given < pod.grace)));
-            fields
-        }
-        Fact::PodBlocked {
-            pod,
-            reason,
-            attempts,
-            delete_in,
-        } => {
-            let mut fields = pod_fields(pod);
-            fields.push(("reason", json!(block_reason(*reason))));
-            fields.push(("attempts", json!(attempts)));
-            with(fields, "delete_at_seconds_left", delete_in.map(rounded))
-        }
-        Fact::PodDeleted {
-            pod,
-            reason,
-            attempts,
-            grace_given,
-        } => {
-            let mut fields = pod_fields(pod);
-            fields.push(("reason", json!(delete_reason(*reason))));
-            fields.push(("attempts", json!(attempts)));
-            fields.push(("grace_given_seconds", json!(grace_given.as_secs())));
-            fields
-        }
-        Fact::PodGone {
-            pod,
-            outcome,
-            stopped_after,
-        } => {
-            let mut fields = pod_fields(pod);
-            let outcome = match outcome {
-                GoneOutcome::Gone => "gone",
-                GoneOutcome::Cut => "cut",
-            };
-            fields.push(("outcome", json!(outcome)));
-            fields.push(("stopped_after_seconds", seconds(*stopped_after)));
-            fields
-        }
-        Fact::PodLeft { pod, reason, error } => {
-            let mut fields = pod_fields(pod);
-            let reason = match reason {
-                LeftReason::Wait => "wait",
-                LeftReason::Forbidden => "forbidden",
-                LeftReason::Unreachable => "unreachable",
-            };
-            fields.push(("reason", json!(reason)));
-            with(fields, "error", error.as_deref())
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn of_target(fact: &Fact) -> Fields {
-    match fact {
-        Fact::TargetDeregistered {
-            target,
-            state,
-            by,
-            attempts,
-            elapsed,
-        } => {
-            let mut fields = target_fields(target);
-            let state = match state {
-                DeregisteredState::Draining => "draining",
-                DeregisteredState::NotRegistered => "not_registered",
-                DeregisteredState::GroupGone => "group_gone",
-            };
-            let by = match by {
-                Deregistrar::Us => "us",
-                Deregistrar::Other => "other",
-            };
-            fields.push(("state", json!(state)));
-            fields.push(("by", json!(by)));
-            fields.push(("attempts", json!(attempts)));
-            fields.push(("elapsed_seconds", seconds(*elapsed)));
-            fields
-        }
-        Fact::TargetFailed {
-            target,
-            kind,
-            error,
-            attempts,
-        } => {
-            let mut fields = target_fields(target);
-            fields.push(("error_kind", json!(target_error(*kind))));
-            fields.push(("error", json!(error)));
-            fields.push(("attempts", json!(attempts)));
-            fields
-        }
-        _ => Vec::new(),
-    }
-}
-
 fn notice_fields(notice: &NoticeFact) -> Fields {
     let fields = vec![("remaining_seconds", seconds(notice.remaining))];
     let fields = with(fields, "notice_time", notice.notice_time.map(rfc3339));
@@ -391,7 +291,7 @@ fn notice_fields(notice: &NoticeFact) -> Fields {
     )
 }
 
-fn pod_fields(pod: &PodFact) -> Fields {
+fn pod_fields(pod: &PodFact, news: &PodNews) -> Fields {
     let mut fields = vec![
         ("namespace", json!(pod.pod.namespace)),
         ("pod", json!(pod.pod.name)),
@@ -403,15 +303,110 @@ fn pod_fields(pod: &PodFact) -> Fields {
     }
     fields.push(("grace_seconds", json!(pod.grace.as_secs())));
     fields.push(("elapsed_seconds", seconds(pod.elapsed)));
+    match news {
+        PodNews::Evicted {
+            attempts,
+            grace_given,
+        } => fields.extend([
+            ("attempts", json!(attempts)),
+            ("grace_given_seconds", json!(grace_given.as_secs())),
+            ("wave", json!(1)),
+            ("capped", json!(*grace_given < pod.grace)),
+        ]),
+        PodNews::Blocked {
+            reason,
+            attempts,
+            delete_in,
+        } => {
+            fields.extend([
+                ("reason", json!(block_reason(*reason))),
+                ("attempts", json!(attempts)),
+            ]);
+            fields = with(fields, "delete_at_seconds_left", delete_in.map(rounded));
+        }
+        PodNews::Deleted {
+            reason,
+            attempts,
+            grace_given,
+        } => fields.extend([
+            ("reason", json!(delete_reason(*reason))),
+            ("attempts", json!(attempts)),
+            ("grace_given_seconds", json!(grace_given.as_secs())),
+        ]),
+        PodNews::Gone {
+            outcome,
+            stopped_after,
+        } => fields.extend([
+            ("outcome", json!(gone_outcome(*outcome))),
+            ("stopped_after_seconds", seconds(*stopped_after)),
+        ]),
+        PodNews::Left { reason, error } => {
+            fields.push(("reason", json!(left_reason(*reason))));
+            fields = with(fields, "error", error.as_deref());
+        }
+    }
     fields
 }
 
-fn target_fields(target: &TargetFact) -> Fields {
+fn target_fields(target: &TargetFact, news: &TargetNews) -> Fields {
     let fields = vec![
         ("target_group_arn", json!(target.group.as_str())),
         ("source", json!("arn")),
     ];
-    with(fields, "target_port", target.port)
+    let mut fields = with(fields, "target_port", target.port);
+    match news {
+        TargetNews::Deregistered {
+            state,
+            by,
+            attempts,
+            elapsed,
+        } => fields.extend([
+            ("state", json!(deregistered_state(*state))),
+            ("by", json!(deregistrar(*by))),
+            ("attempts", json!(attempts)),
+            ("elapsed_seconds", seconds(*elapsed)),
+        ]),
+        TargetNews::Failed {
+            kind,
+            error,
+            attempts,
+        } => fields.extend([
+            ("error_kind", json!(target_error(*kind))),
+            ("error", json!(error)),
+            ("attempts", json!(attempts)),
+        ]),
+    }
+    fields
+}
+
+const fn gone_outcome(outcome: GoneOutcome) -> &'static str {
+    match outcome {
+        GoneOutcome::Gone => "gone",
+        GoneOutcome::Cut => "cut",
+    }
+}
+
+const fn left_reason(reason: LeftReason) -> &'static str {
+    match reason {
+        LeftReason::Wait => "wait",
+        LeftReason::Forbidden => "forbidden",
+        LeftReason::Unreachable => "unreachable",
+    }
+}
+
+const fn deregistered_state(state: DeregisteredState) -> &'static str {
+    match state {
+        DeregisteredState::Draining => "draining",
+        DeregisteredState::NotRegistered => "not_registered",
+        DeregisteredState::GroupGone => "group_gone",
+    }
+}
+
+const fn deregistrar(by: Deregistrar) -> &'static str {
+    match by {
+        Deregistrar::Us => "us",
+        Deregistrar::Other => "other",
+    }
 }
 
 fn tally_fields(tally: &Tally) -> Fields {
@@ -491,10 +486,6 @@ fn summary_text(summary: &Summary) -> String {
         summary.targets.gone,
         summary.targets.failed
     )
-}
-
-fn name(pod: &PodFact) -> String {
-    format!("{}/{}", pod.pod.namespace, pod.pod.name)
 }
 
 fn group_name(target: &TargetFact) -> String {

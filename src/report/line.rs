@@ -125,9 +125,9 @@ impl Line {
             text.push(' ');
             text.push_str(name);
             text.push('=');
-            match value {
-                Value::String(word) if !word.contains([' ', '"']) => text.push_str(word),
-                other => text.push_str(&other.to_string()),
+            match value.as_str() {
+                Some(word) if !word.contains([' ', '"']) => text.push_str(word),
+                Some(_) | None => text.push_str(&value.to_string()),
             }
         }
         text

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use crate::plan::action::{
-    Action, AttemptId, Failure, FailureKind, MachineIdentity, Outcome, Ports, Request, Target, TargetState, WatchEvent,
+    Action, AttemptId, Failure, FailureKind, MachineIdentity, Outcome, Ports, Request, Target,
+    TargetState, WatchEvent,
 };
 use crate::plan::budget::{Grace, Margins};
 use crate::plan::drain::OnBlocked;
 use crate::plan::fact::{Fact, Summary};
-use crate::plan::id::{BootId, InstanceId, NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn};
+use crate::plan::id::{
+    BootId, InstanceId, NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn,
+};
 use crate::plan::node::{Annotation, NodeView, Scheduling};
 use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use crate::plan::pod::{Owner, PodProgress, PodView, Termination};
@@ -59,8 +62,14 @@ impl Stage {
     pub fn draining(policy: Policy, left: f64, listed: Vec<PodView>) -> Self {
         let mut stage = Self::interrupted(policy, left);
         stage.answer(&Request::ReadNode, Outcome::Node(node()));
-        stage.answer_first(|request| matches!(request, Request::Cordon(_)), Outcome::Node(node()));
-        stage.answer_first(|request| matches!(request, Request::PublishEvent(_)), Outcome::Done);
+        stage.answer_first(
+            |request| matches!(request, Request::Cordon(_)),
+            Outcome::Node(node()),
+        );
+        stage.answer_first(
+            |request| matches!(request, Request::PublishEvent(_)),
+            Outcome::Done,
+        );
         stage.answer(&Request::ListPods, pods(listed));
         stage
     }
@@ -79,9 +88,15 @@ impl Stage {
     pub fn forward_to(&mut self, seconds: f64) {
         loop {
             let due = self.planner.poll_timeout();
-            let limit = self.open.iter().filter_map(|(_, _, give_up_at)| *give_up_at).min();
+            let limit = self
+                .open
+                .iter()
+                .filter_map(|(_, _, give_up_at)| *give_up_at)
+                .min();
             let next = due.into_iter().chain(limit).min();
-            let Some(next) = next.map(|moment| moment.seconds_from(Moment::ORIGIN)).filter(|next| *next <= seconds)
+            let Some(next) = next
+                .map(|moment| moment.seconds_from(Moment::ORIGIN))
+                .filter(|next| *next <= seconds)
             else {
                 break;
             };
@@ -134,7 +149,8 @@ impl Stage {
             .iter()
             .find(|(_, request, _)| matches!(request, Request::WatchPods(_)))
             .unwrap_or_else(|| panic!("no watch is open at {} s: {:?}", self.at, self.open));
-        self.planner.handle_watch_event(*attempt, event, now(self.at));
+        self.planner
+            .handle_watch_event(*attempt, event, now(self.at));
         self.drain();
     }
 
@@ -143,8 +159,12 @@ impl Stage {
         self.open
             .iter()
             .filter_map(|(_, request, _)| match request {
-                Request::Evict(pod, grace) => Some(("evict", pod.name.as_str(), grace.map(Grace::as_secs))),
-                Request::Delete(pod, grace) => Some(("delete", pod.name.as_str(), grace.map(Grace::as_secs))),
+                Request::Evict(pod, grace) => {
+                    Some(("evict", pod.name.as_str(), grace.map(Grace::as_secs)))
+                }
+                Request::Delete(pod, grace) => {
+                    Some(("delete", pod.name.as_str(), grace.map(Grace::as_secs)))
+                }
                 _ => None,
             })
             .collect()
@@ -237,14 +257,19 @@ pub fn policy() -> Policy {
 
 pub fn with_group(ports: Ports) -> Policy {
     Policy {
-        groups: vec![ConfiguredGroup { arn: group(), ports }],
+        groups: vec![ConfiguredGroup {
+            arn: group(),
+            ports,
+        }],
         ..policy()
     }
 }
 
 pub fn group() -> TargetGroupArn {
-    TargetGroupArn::parse("arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef")
-        .expect("a well-formed ARN")
+    TargetGroupArn::parse(
+        "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef",
+    )
+    .expect("a well-formed ARN")
 }
 
 pub fn describe(ports: Ports) -> Request {
