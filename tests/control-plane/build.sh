@@ -61,7 +61,7 @@ done
 flags=(-mod=readonly -trimpath -gcflags=all=-dwarf=false -ldflags "-s -w$stamps")
 export CGO_ENABLED=0 GOFLAGS=
 
-# Read by every run: what a later change of sources, compiler or flags must not reuse.
+# Everything that the binaries depend on: sources, compiler and flags.
 key="$({
   cat go.mod go.sum
   go version
@@ -109,12 +109,9 @@ started=$SECONDS
 work="$(mktemp -d "$own/.build.XXXXXX")"
 trap 'rm -rf "$work"' EXIT
 
-say "downloading the modules"
-go mod download
-
-say "building etcd"
+say "downloading and building etcd"
 go build "${flags[@]}" -o "$work/etcd" go.etcd.io/etcd/server/v3
-say "building kube-apiserver $kubernetes (minutes on the first run)"
+say "downloading and building kube-apiserver $kubernetes (minutes, the first time)"
 go build "${flags[@]}" -o "$work/kube-apiserver" k8s.io/kubernetes/cmd/kube-apiserver
 
 "$work/etcd" --version >&2
