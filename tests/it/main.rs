@@ -4,3 +4,4 @@ mod balancer_wire;
 mod cluster_wire;
 mod imds_wire;
 mod sim_api;
+mod tidy;

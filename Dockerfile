@@ -1,0 +1,24 @@
+# syntax=docker/dockerfile:1
+
+# A static binary of the build machine's own libc: nothing of the image is needed at run time but a CA bundle.
+FROM --platform=$TARGETPLATFORM rust:1.95-bookworm AS build
+ARG TARGETARCH
+WORKDIR /src
+COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
+COPY src ./src
+# An explicit target keeps the procedural macros of the build dynamic, which they have to be.
+RUN set -eu; \
+    case "$TARGETARCH" in \
+      amd64) target=x86_64-unknown-linux-gnu ;; \
+      arm64) target=aarch64-unknown-linux-gnu ;; \
+      *) echo "no image is made for $TARGETARCH" >&2; exit 1 ;; \
+    esac; \
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target"; \
+    install -D -m 0755 "target/$target/release/spot-interrupt-handler" /out/spot-interrupt-handler
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /out/spot-interrupt-handler /spot-interrupt-handler
+USER 65532:65532
+ENTRYPOINT ["/spot-interrupt-handler"]
+CMD ["run"]

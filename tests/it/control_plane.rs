@@ -1,0 +1,247 @@
+//! A real API server for the tests: kube-apiserver and etcd, started once per test binary, without controllers.
+//!
+//! What controllers, scheduler and kubelet would do is done by the tests themselves, so that nothing happens that a test
+//! did not ask for: [`objects`] binds pods to nodes and fills in statuses, [`FakeKubelet`] stops terminating pods. Tests
+//! share the server, so each takes a namespace and a node of its own.
+//!
+//! ```ignore
+//! let Some(plane) = ControlPlane::shared().await else { return };
+//! ```
+//!
+//! Without Go and without `KUBEBUILDER_ASSETS` there is no server, a loud line says so, and such a test passes without
+//! having tested anything; under `CI=true` it fails instead.
+
+#![allow(clippy::disallowed_methods, reason = "a real server answers on the machine's clock, and CI is an environment variable")]
+
+mod audit;
+mod kubelet;
+mod objects;
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
+use kube::api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
+
+pub use audit::{AuditEvent, AuditMark};
+pub use kubelet::{FakeKubelet, Termination};
+pub use objects::{PodOnNode, create_budget, create_namespace, create_node};
+use server::{Server, StartError, source};
+
+/// Name of the agent's DaemonSet, ServiceAccount and container, and the beginning of its policies' names.
+pub const AGENT: &str = "spot-interrupt-handler";
+/// Where the base puts it.
+pub const AGENT_NAMESPACE: &str = "kube-system";
+
+/// A new policy is enforced up to 5 s after it was created.
+const ENFORCED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The one server of this test binary, and its administrator.
+#[derive(Debug)]
+pub struct ControlPlane {
+    server: Server,
+    /// Filled by the first [`Self::apply_base`]; later ones have nothing to do.
+    base: OnceCell<()>,
+    kubeconfigs: AtomicU64,
+}
+
+/// What an agent's pod is given: a token that names its pod and node, and its own UID.
+#[derive(Debug, Clone)]
+pub struct AgentToken {
+    pub token: String,
+    pub pod_uid: String,
+}
+
+impl ControlPlane {
+    /// The server, started by whoever asks first; none where it cannot be built.
+    pub async fn shared() -> Option<&'static Self> {
+        static SHARED: OnceCell<Result<ControlPlane, StartError>> = OnceCell::const_new();
+        let started = SHARED
+            .get_or_init(|| async {
+                let server = Server::start().await?;
+                Ok(Self { server, base: OnceCell::new(), kubeconfigs: AtomicU64::new(0) })
+            })
+            .await;
+        match started {
+            Ok(plane) => Some(plane),
+            Err(StartError::NoGo) => {
+                let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+                assert!(!ci, "no Go and no KUBEBUILDER_ASSETS: under CI the tests against a real API server must run");
+                None
+            }
+            Err(StartError::Failed(why)) => panic!("the API server did not start: {why}"),
+        }
+    }
+
+    /// `https://127.0.0.1:PORT`.
+    pub fn server_url(&self) -> &str {
+        &self.server.url
+    }
+
+    /// The certificate to trust.
+    pub fn ca_path(&self) -> PathBuf {
+        ca_in(&self.server.directory)
+    }
+
+    /// The administrator's client. Each test makes its own: a client's connections belong to the runtime that made it.
+    pub async fn admin(&self) -> Client {
+        self.client_with(&self.server.token).await
+    }
+
+    /// A client that presents this bearer token.
+    pub async fn client_with(&self, token: &str) -> Client {
+        client_for(&kubeconfig(self.server_url(), &self.ca_path(), token)).await.expect("a client for the server")
+    }
+
+    /// A kubeconfig file with this bearer token, for programs that want one. It goes away with the server.
+    pub fn kubeconfig_for(&self, token: &str) -> PathBuf {
+        let number = self.kubeconfigs.fetch_add(1, Ordering::Relaxed);
+        let path = self.server.directory.join(format!("kubeconfig-{number}.json"));
+        let content = kubeconfig(self.server_url(), &self.ca_path(), token).to_string();
+        std::fs::write(&path, content).expect("the server's directory can be written");
+        path
+    }
+
+    /// Applies `deploy/kustomize/base` as a user would, once, and returns when its policies refuse.
+    pub async fn apply_base(&self) {
+        self.base
+            .get_or_init(|| async {
+                let rendered = kubectl(&["kustomize", &source("deploy/kustomize/base").to_string_lossy()], None).await;
+                let kubeconfig = self.kubeconfig_for(&self.server.token);
+                let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
+                let apply = ["apply", "--server-side", "--validate=strict", "--filename=-", &kubeconfig];
+                kubectl(&apply, Some(rendered)).await;
+                self.policies_enforced().await;
+            })
+            .await;
+    }
+
+    /// Creates an agent's pod on `node` and asks for a token bound to it, as the kubelet does for the projected volume.
+    /// Needs the base applied and the node created.
+    pub async fn agent_token(&self, node: &str, pod: &str) -> AgentToken {
+        let client = self.admin().await;
+        let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), AGENT_NAMESPACE);
+        let daemon_set = daemon_sets.get(AGENT).await.expect("the base is applied");
+        let uid = daemon_set.metadata.uid.expect("a stored object has a UID");
+        let agent = PodOnNode::new(AGENT_NAMESPACE, pod, node)
+            .owner_with_uid("apps/v1", "DaemonSet", AGENT, &uid)
+            .label("app.kubernetes.io/name", AGENT)
+            .grace(150)
+            .service_account(AGENT)
+            .critical()
+            .create(&client)
+            .await;
+        let pod_uid = agent.metadata.uid.expect("a stored object has a UID");
+        let bound_to = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": pod_uid});
+        let token = self.service_account_token(Some(&bound_to)).await;
+        AgentToken { token, pod_uid }
+    }
+
+    /// A token of the agent's ServiceAccount that is bound to nothing, as `kubectl create token` makes one.
+    pub async fn unbound_token(&self) -> String {
+        self.service_account_token(None).await
+    }
+
+    async fn service_account_token(&self, bound_to: Option<&Value>) -> String {
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [], "expirationSeconds": 3607, "boundObjectRef": bound_to},
+        });
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin().await, AGENT_NAMESPACE);
+        let body = serde_json::to_vec(&request).expect("JSON");
+        let answer: Value =
+            accounts.create_subresource("token", AGENT, &PostParams::default(), body).await.expect("a token");
+        answer["status"]["token"].as_str().expect("a token in the answer").to_owned()
+    }
+
+    /// Asks, without effect, for one thing that each policy refuses, until each has refused.
+    async fn policies_enforced(&self) {
+        let admin = self.admin().await;
+        let node = "node-to-see-the-policies-refuse";
+        create_node(&admin, node, "aws:///us-east-1a/i-00000000000000000").await;
+        PodOnNode::new("default", node, node).create(&admin).await;
+
+        let agent = self.client_with(&self.unbound_token().await).await;
+        let nodes: Api<Node> = Api::all(agent.clone());
+        let pods: Api<Pod> = Api::namespaced(agent, "default");
+        let cordon = Patch::Merge(json!({"spec": {"unschedulable": true}}));
+        let eviction = EvictParams {
+            delete_options: Some(DeleteParams::default().dry_run()),
+            post_options: PostParams { dry_run: true, ..PostParams::default() },
+        };
+        let until = Instant::now() + ENFORCED_WITHIN;
+        loop {
+            let answers = [
+                nodes.patch(node, &PatchParams { dry_run: true, ..PatchParams::default() }, &cordon).await.err(),
+                pods.delete(node, &DeleteParams::default().dry_run()).await.err(),
+                pods.evict(node, &eviction).await.err(),
+            ];
+            if answers.iter().flatten().filter(|error| refused_by_policy(error)).count() == answers.len() {
+                break;
+            }
+            assert!(Instant::now() < until, "not refused within {ENFORCED_WITHIN:?}: {answers:?}");
+            sleep(Duration::from_millis(100)).await;
+        }
+        let pods: Api<Pod> = Api::namespaced(admin.clone(), "default");
+        pods.delete(node, &DeleteParams::default().grace_period(0)).await.expect("the pod can be deleted");
+        Api::<Node>::all(admin).delete(node, &DeleteParams::default()).await.expect("the node can be deleted");
+    }
+}
+
+/// Whether the server refused because of one of the agent's own policies.
+pub fn refused_by_policy(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403
+        && status.message.contains(&format!("ValidatingAdmissionPolicy '{AGENT}-")))
+}
+
+fn ca_in(directory: &Path) -> PathBuf {
+    directory.join("apiserver.crt")
+}
+
+fn kubeconfig(url: &str, ca: &Path, token: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "it", "cluster": {"server": url, "certificate-authority": ca}}],
+        "users": [{"name": "it", "user": {"token": token}}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        "current-context": "it",
+    })
+}
+
+async fn client_for(kubeconfig: &Value) -> Result<Client, Box<dyn std::error::Error>> {
+    let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig.clone())?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+/// Runs kubectl and returns what it printed; panics with its complaint.
+async fn kubectl(arguments: &[&str], input: Option<Vec<u8>>) -> Vec<u8> {
+    use tokio::io::AsyncWriteExt as _;
+
+    let mut child = tokio::process::Command::new("kubectl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kubectl is installed");
+    let mut stdin = child.stdin.take().expect("a piped standard input");
+    // kubectl reads all of it before it prints, so the two cannot wait for each other.
+    stdin.write_all(&input.unwrap_or_default()).await.expect("kubectl reads its input");
+    drop(stdin);
+    let output = child.wait_with_output().await.expect("kubectl ends");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "kubectl {}: {complaint}", arguments.join(" "));
+    output.stdout
+}
