@@ -1,1 +1,285 @@
-//! (being written)
+//! Elastic Load Balancing, version 2, as [`Balancer`]: one attempt a call over the AWS SDK.
+//!
+//! Nothing of AWS is touched before the first call: no configuration is read, no certificate parsed.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_elasticloadbalancingv2::Client;
+use aws_sdk_elasticloadbalancingv2::config::{self, Credentials};
+use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_elasticloadbalancingv2::types::{
+    TargetDescription, TargetHealth, TargetHealthReasonEnum, TargetHealthStateEnum,
+};
+use aws_smithy_http_client::tls;
+use tokio::sync::Mutex;
+
+use crate::plan::action::{Ports, Target, TargetState};
+use crate::plan::id::{InstanceId, TargetGroupArn};
+use crate::ports::{Balancer, BalancerError};
+
+/// The service answers in tens of milliseconds; the SDK itself would wait for ever (measured).
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// A SYN is sent again after one second: this allows for one loss.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// The load balancers of this account.
+#[derive(Debug)]
+pub struct Elbv2 {
+    origin: Origin,
+    /// Made at the first call, and again after the credentials have expired.
+    client: Mutex<Option<Client>>,
+}
+
+/// Where endpoint and credentials come from.
+#[derive(Debug)]
+enum Origin {
+    /// The SDK's ordinary chain.
+    Chain,
+    /// An endpoint that takes any credentials, for the simulation.
+    Endpoint(String),
+}
+
+impl Elbv2 {
+    /// The service as the SDK finds it: environment, profile, web identity, Pod Identity, instance
+    /// role. Reads nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            origin: Origin::Chain,
+            client: Mutex::const_new(None),
+        }
+    }
+
+    /// The service at this endpoint, with credentials that mean nothing.
+    #[must_use]
+    pub fn at(endpoint: impl Into<String>) -> Self {
+        Self {
+            origin: Origin::Endpoint(endpoint.into()),
+            client: Mutex::new(None),
+        }
+    }
+
+    async fn client(&self) -> Client {
+        let mut kept = self.client.lock().await;
+        if let Some(client) = kept.as_ref() {
+            return client.clone();
+        }
+        let client = self.connect().await;
+        *kept = Some(client.clone());
+        client
+    }
+
+    async fn connect(&self) -> Client {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::Ring,
+            ))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .build();
+        // The region is the target group's own, call by call; this one only keeps the SDK from
+        // asking the metadata service for it.
+        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .region(Region::from_static("us-east-1"))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        let loader = match &self.origin {
+            Origin::Chain => loader,
+            Origin::Endpoint(endpoint) => {
+                loader
+                    .endpoint_url(endpoint)
+                    .credentials_provider(Credentials::new(
+                        "simulated",
+                        "simulated",
+                        None,
+                        None,
+                        "simulation",
+                    ))
+            }
+        };
+        Client::new(&loader.load().await)
+    }
+
+    /// Makes the next call start with a new client, and so with new credentials, when these have
+    /// expired.
+    async fn renew_if_expired<T>(
+        &self,
+        result: Result<T, BalancerError>,
+    ) -> Result<T, BalancerError> {
+        if matches!(result, Err(BalancerError::ExpiredToken { .. })) {
+            *self.client.lock().await = None;
+        }
+        result
+    }
+}
+
+impl Default for Elbv2 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Balancer for Elbv2 {
+    async fn targets(
+        &self,
+        group: &TargetGroupArn,
+        instance: &InstanceId,
+        ports: Ports,
+    ) -> Result<Vec<Target>, BalancerError> {
+        // Without targets the group lists all it has, in one reply: there is no paging.
+        let asked = match ports {
+            Ports::All => None,
+            Ports::Only(port) => Some(vec![description(instance, port)]),
+        };
+        let result = self
+            .client()
+            .await
+            .describe_target_health()
+            .target_group_arn(group.as_str())
+            .set_targets(asked)
+            .customize()
+            .config_override(in_region_of(group))
+            .send()
+            .await
+            .map_err(error);
+        let output = self.renew_if_expired(result).await?;
+        Ok(output
+            .target_health_descriptions()
+            .iter()
+            .filter_map(|description| {
+                let target = description.target()?;
+                let port = u16::try_from(target.port()?).ok()?;
+                let is_ours = target.id() == Some(instance.as_str());
+                is_ours.then(|| Target {
+                    port,
+                    state: state(description.target_health()),
+                })
+            })
+            .collect())
+    }
+
+    async fn deregister(
+        &self,
+        group: &TargetGroupArn,
+        instance: &InstanceId,
+        ports: &[u16],
+    ) -> Result<(), BalancerError> {
+        let targets = ports
+            .iter()
+            .map(|port| description(instance, *port))
+            .collect();
+        let result = self
+            .client()
+            .await
+            .deregister_targets()
+            .target_group_arn(group.as_str())
+            .set_targets(Some(targets))
+            .customize()
+            .config_override(in_region_of(group))
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(()),
+            // Real ELB says success where the target is not there; other implementations say this.
+            Err(SdkError::ServiceError(refused)) if refused.err().is_invalid_target_exception() => {
+                Ok(())
+            }
+            Err(failed) => self.renew_if_expired(Err(error(failed))).await,
+        }
+    }
+}
+
+/// Id and port: an id alone misses registrations whose port is not the group's own
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html>).
+fn description(instance: &InstanceId, port: u16) -> TargetDescription {
+    TargetDescription::builder()
+        .id(instance.as_str())
+        .port(port.into())
+        .build()
+}
+
+fn in_region_of(group: &TargetGroupArn) -> config::Builder {
+    config::Builder::new().region(Region::new(group.region().to_owned()))
+}
+
+/// The states are an open list: one that is not known is taken for registered.
+fn state(health: Option<&TargetHealth>) -> TargetState {
+    let state = health.and_then(TargetHealth::state);
+    let reason = health.and_then(TargetHealth::reason);
+    match (state, reason) {
+        (Some(TargetHealthStateEnum::Draining), _) => TargetState::Draining,
+        (Some(TargetHealthStateEnum::Unused), Some(TargetHealthReasonEnum::NotRegistered)) => {
+            TargetState::NotRegistered
+        }
+        (Some(_) | None, _) => TargetState::Registered,
+    }
+}
+
+/// Names what happened. The codes of Query services are not modelled one by one, so they are read as
+/// text.
+fn error<E>(error: SdkError<E>) -> BalancerError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    match error {
+        SdkError::ServiceError(refused) => {
+            let status = refused.raw().status().as_u16();
+            let message = refused.err().message().unwrap_or_default().to_owned();
+            refusal(refused.err().code(), status, message)
+        }
+        // No address, no connection, no TLS, no credentials. Whether anything had left does not
+        // matter: a deregistration may be repeated.
+        SdkError::DispatchFailure(_) => BalancerError::Unreachable(Box::new(error)),
+        SdkError::ConstructionFailure(_) => BalancerError::NoCredentials(Box::new(error)),
+        SdkError::ResponseError(answer) => {
+            let status = answer.raw().status().as_u16();
+            BalancerError::ServerError {
+                status,
+                message: String::new(),
+            }
+        }
+        SdkError::TimeoutError(_) => BalancerError::Lost(Box::new(error)),
+        other => BalancerError::Lost(Box::new(other)),
+    }
+}
+
+fn refusal(code: Option<&str>, status: u16, message: String) -> BalancerError {
+    match (code.unwrap_or_default(), status) {
+        (
+            "Throttling"
+            | "ThrottlingException"
+            | "RequestLimitExceeded"
+            | "TooManyRequestsException",
+            _,
+        )
+        | (_, 429) => BalancerError::Throttled { message },
+        ("ExpiredToken" | "ExpiredTokenException" | "RequestExpired", _) => {
+            BalancerError::ExpiredToken { message }
+        }
+        (
+            "AccessDenied"
+            | "AccessDeniedException"
+            | "UnauthorizedOperation"
+            | "OptInRequired"
+            | "SignatureDoesNotMatch"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "MissingAuthenticationToken",
+            _,
+        )
+        | (_, 401 | 403) => BalancerError::Denied { message },
+        ("TargetGroupNotFound" | "TargetGroupNotFoundException", _) => BalancerError::GroupGone,
+        (_, 400..=499) => BalancerError::Invalid { message },
+        (_, status) => BalancerError::ServerError { status, message },
+    }
+}

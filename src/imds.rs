@@ -1,5 +1,417 @@
-//! (being written)
-/// stub
-pub fn endpoint_is_local(_endpoint: &str) -> Result<bool, String> {
-    Ok(true)
+//! The instance metadata service as [`Metadata`]: IMDSv2 over plain HTTP, one attempt a call.
+//!
+//! EC2 closes the connection after each reply, so nothing is kept alive. The time limit of a call is
+//! its caller's; only the token request has one of its own, because its silence means something.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{DATE, HeaderMap};
+use reqwest::{Client, Response, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::plan::action::MachineIdentity;
+use crate::plan::id::InstanceId;
+use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
+use crate::plan::time::{Moment, WallTime};
+use crate::ports::{Metadata, MetadataError};
+
+/// The longest life EC2 gives a token, six hours
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html>).
+const TOKEN_LIFE: Duration = Duration::from_hours(6);
+
+const TOKEN_LIFE_HEADER: &str = "X-aws-ec2-metadata-token-ttl-seconds";
+const TOKEN_HEADER: &str = "X-aws-ec2-metadata-token";
+
+/// Half of a poll's two seconds: a token reply that is lost to the hop limit must show as that, and
+/// not as a poll that took too long.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The service is on the same host: a connection is made at once or not at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An identity document has one kilobyte, a notice a hundred bytes.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// How much of a body that cannot be read is told.
+const SHOWN_OF_BODY: usize = 200;
+
+const NOTICE: &str = "latest/meta-data/spot/instance-action";
+const LIFE_CYCLE: &str = "latest/meta-data/instance-life-cycle";
+const IDENTITY: &str = "latest/dynamic/instance-identity/document";
+const TOKEN: &str = "latest/api/token";
+
+/// The metadata service of this instance.
+#[derive(Debug)]
+pub struct Imds {
+    client: Client,
+    endpoint: Url,
+    clock: Clock,
+    /// Held while a token is fetched, so that two calls do not fetch two.
+    token: Mutex<Option<Token>>,
+}
+
+/// Why an endpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// It is no URL.
+    #[error("not a URL")]
+    NotAUrl(#[source] url::ParseError),
+    /// It is none of a metadata service.
+    #[error("a metadata service is spoken to over plain http, at a host, without path and query")]
+    NotPlainHttp,
+    /// No HTTP client could be made.
+    #[error("making an HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+/// A secret of the metadata service: never printed.
+#[derive(Clone)]
+struct Token {
+    text: String,
+    renew_at: Moment,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("renew_at", &self.renew_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a metadata service at `endpoint` can only be one of this machine or of EC2: an address in
+/// 169.254.0.0/16, fe80::/10, fd00:ec2::/32 or on loopback, or the name `localhost`.
+///
+/// # Errors
+/// When the endpoint is no plain `http` URL of a host.
+pub fn endpoint_is_local(endpoint: &str) -> Result<bool, EndpointError> {
+    let url = endpoint_url(endpoint)?;
+    Ok(match url.host() {
+        Some(url::Host::Ipv4(address)) => is_local(IpAddr::V4(address)),
+        Some(url::Host::Ipv6(address)) => is_local(IpAddr::V6(address)),
+        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        None => false,
+    })
+}
+
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_loopback(),
+        IpAddr::V6(address) => {
+            address.is_unicast_link_local()
+                || address.is_loopback()
+                || address.segments()[..2] == [0xfd00, 0x0ec2]
+        }
+    }
+}
+
+fn endpoint_url(endpoint: &str) -> Result<Url, EndpointError> {
+    let url = Url::parse(endpoint).map_err(EndpointError::NotAUrl)?;
+    let is_plain = url.scheme() == "http"
+        && url.has_host()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty();
+    if is_plain {
+        Ok(url)
+    } else {
+        Err(EndpointError::NotPlainHttp)
+    }
+}
+
+impl Imds {
+    /// A client of the service at `endpoint`, for instance `http://169.254.169.254`. Connects to
+    /// nobody yet.
+    ///
+    /// # Errors
+    /// When the endpoint is no plain `http` URL of a host, or no HTTP client can be made.
+    pub fn new(endpoint: &str, clock: Clock) -> Result<Self, EndpointError> {
+        let client = Client::builder()
+            // A proxy of the environment is for AWS: the metadata of its host would be the proxy's.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(0)
+            .build()
+            .map_err(EndpointError::Client)?;
+        Ok(Self {
+            client,
+            endpoint: endpoint_url(endpoint)?,
+            clock,
+            token: Mutex::new(None),
+        })
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.endpoint.clone();
+        url.set_path(path);
+        url
+    }
+
+    /// GETs a path with a token. A token that is refused is replaced once: the service may have
+    /// restarted.
+    async fn get(&self, path: &str) -> Result<Reply, MetadataError> {
+        for _ in 0..2 {
+            let token = self.token().await?;
+            let response = self
+                .client
+                .get(self.url(path))
+                .header(TOKEN_HEADER, &token.text)
+                .send()
+                .await
+                .map_err(not_answered)?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Reply::read(response).await;
+            }
+            self.forget(&token).await;
+        }
+        Err(MetadataError::TokenRefused)
+    }
+
+    async fn token(&self) -> Result<Token, MetadataError> {
+        let mut kept = self.token.lock().await;
+        let now = self.clock.now().at;
+        if let Some(token) = kept.as_ref().filter(|token| now < token.renew_at) {
+            return Ok(token.clone());
+        }
+        let token = self
+            .clock
+            .until(now + TOKEN_TIMEOUT, self.fetch_token(now))
+            .await
+            .map_err(|elapsed| MetadataError::TokenUnanswered(elapsed.into()))??;
+        *kept = Some(token.clone());
+        Ok(token)
+    }
+
+    async fn fetch_token(&self, now: Moment) -> Result<Token, MetadataError> {
+        let response = self
+            .client
+            .put(self.url(TOKEN))
+            .header(TOKEN_LIFE_HEADER, TOKEN_LIFE.as_secs())
+            .send()
+            .await
+            .map_err(not_answered)?;
+        let life = response
+            .headers()
+            .get(TOKEN_LIFE_HEADER)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map_or(TOKEN_LIFE, Duration::from_secs)
+            .min(TOKEN_LIFE);
+        let reply = Reply::read(response).await?.successful()?;
+        let text = reply.text().trim().to_owned();
+        let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_token {
+            return Err(reply.unreadable("a token"));
+        }
+        Ok(Token {
+            text,
+            renew_at: now + life / 2,
+        })
+    }
+
+    /// Drops this token, unless another call has replaced it already.
+    async fn forget(&self, refused: &Token) {
+        let mut kept = self.token.lock().await;
+        if kept
+            .as_ref()
+            .is_some_and(|token| token.text == refused.text)
+        {
+            *kept = None;
+        }
+    }
+}
+
+impl Metadata for Imds {
+    async fn notice(&self) -> Result<Option<Announcement>, MetadataError> {
+        let reply = self.get(NOTICE).await?;
+        if reply.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let reply = reply.successful()?;
+        let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
+        let Some(action) = body
+            .as_ref()
+            .filter(|body| body.is_object())
+            .and_then(|body| body.get("action")?.as_str())
+        else {
+            return Err(reply.unreadable("a notice"));
+        };
+        let time = body
+            .as_ref()
+            .and_then(|body| body.get("time")?.as_str()?.parse::<Timestamp>().ok());
+        Ok(Some(Announcement {
+            action: InterruptionAction::named(action).map_or_else(
+                || AnnouncedAction::Unknown(shown(action.as_bytes())),
+                AnnouncedAction::Known,
+            ),
+            time: time.map(wall_time),
+            server_date: reply.date,
+        }))
+    }
+
+    async fn identity(&self) -> Result<MachineIdentity, MetadataError> {
+        let reply = self.get(IDENTITY).await?.successful()?;
+        let Ok(document) = serde_json::from_slice::<IdentityDocument>(&reply.body) else {
+            return Err(reply.unreadable("an identity document"));
+        };
+        // It only decides about a warning: not worth failing for.
+        let life_cycle = match self.get(LIFE_CYCLE).await {
+            Ok(reply) if reply.status == StatusCode::OK => {
+                Some(shown(reply.text().trim().as_bytes()))
+            }
+            Ok(_) | Err(_) => None,
+        };
+        Ok(MachineIdentity {
+            instance_id: InstanceId::new(document.instance_id),
+            instance_type: document.instance_type,
+            zone: document.availability_zone,
+            life_cycle,
+        })
+    }
+}
+
+/// What we need of the instance identity document
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-identity-documents.html>).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IdentityDocument {
+    instance_id: String,
+    instance_type: Option<String>,
+    availability_zone: Option<String>,
+}
+
+/// A reply, read to its end.
+struct Reply {
+    status: StatusCode,
+    date: Option<WallTime>,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    async fn read(mut response: Response) -> Result<Self, MetadataError> {
+        let status = response.status();
+        let date = date(response.headers());
+        let mut body = Vec::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| MetadataError::Lost(error.into()))?
+        {
+            body.extend_from_slice(&chunk);
+            if body.len() > BODY_LIMIT {
+                return Err(MetadataError::Body {
+                    what: "a body that is far too long and",
+                    body: shown(&body),
+                });
+            }
+        }
+        Ok(Self { status, date, body })
+    }
+
+    /// The reply itself when its status is 200.
+    fn successful(self) -> Result<Self, MetadataError> {
+        match self.status {
+            StatusCode::OK => Ok(self),
+            StatusCode::FORBIDDEN => Err(MetadataError::Disabled),
+            status => Err(MetadataError::Status {
+                status: status.as_u16(),
+                body: shown(&self.body),
+            }),
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    fn unreadable(&self, what: &'static str) -> MetadataError {
+        MetadataError::Body {
+            what,
+            body: shown(&self.body),
+        }
+    }
+}
+
+/// The `Date` of a reply: RFC 9110 writes it as RFC 2822 does, but with `GMT`.
+fn date(headers: &HeaderMap) -> Option<WallTime> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    jiff::fmt::rfc2822::parse(text)
+        .ok()
+        .map(|zoned| wall_time(zoned.timestamp()))
+}
+
+fn wall_time(timestamp: Timestamp) -> WallTime {
+    WallTime::from_millis(timestamp.as_millisecond())
+}
+
+/// The beginning of what came, safe to print.
+fn shown(body: &[u8]) -> String {
+    let start = &body[..body.len().min(SHOWN_OF_BODY)];
+    String::from_utf8_lossy(start)
+        .chars()
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
+fn not_answered(error: reqwest::Error) -> MetadataError {
+    if error.is_connect() {
+        MetadataError::Unreachable(error.into())
+    } else {
+        MetadataError::Lost(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_this_machine_and_of_ec2_are_local() {
+        for endpoint in [
+            "http://169.254.169.254",
+            "http://127.0.0.1:1338",
+            "http://localhost:1338/",
+            "http://[::1]:1338",
+            "http://[fd00:ec2::254]",
+            "http://[fe80::1]",
+        ] {
+            assert!(endpoint_is_local(endpoint).expect("a URL"), "{endpoint}");
+        }
+        for endpoint in [
+            "http://10.0.0.1",
+            "http://metadata.example",
+            "http://localhost.example",
+            "http://[fd00:ec3::254]",
+            "http://[2001:db8::1]",
+        ] {
+            assert!(!endpoint_is_local(endpoint).expect("a URL"), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_http_endpoint_is_refused() {
+        for endpoint in [
+            "",
+            "169.254.169.254",
+            "https://169.254.169.254",
+            "http://169.254.169.254/latest",
+            "http://user@127.0.0.1",
+            "file:///etc/passwd",
+        ] {
+            assert!(endpoint_is_local(endpoint).is_err(), "{endpoint}");
+        }
+    }
 }

@@ -158,9 +158,9 @@ impl ControlPlane {
             "spec": {"audiences": [], "expirationSeconds": 3607, "boundObjectRef": bound_to},
         });
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin().await, AGENT_NAMESPACE);
-        let body = serde_json::to_vec(&request).expect("JSON");
+        
         let answer: Value =
-            accounts.create_subresource("token", AGENT, &PostParams::default(), body).await.expect("a token");
+            accounts.create_subresource("token", AGENT, &PostParams::default(), &request).await.expect("a token");
         answer["status"]["token"].as_str().expect("a token in the answer").to_owned()
     }
 

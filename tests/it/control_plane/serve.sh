@@ -4,7 +4,7 @@
 #   serve.sh BINARIES DIRECTORY ETCD_PORT API_PORT
 #
 # The test binary holds the other end of standard input: however it ends, killed included, nothing of this stays behind.
-# DIRECTORY holds sa.pem, tokens.csv and audit.yaml. An exit before the end of standard input means that one of the
+# DIRECTORY holds sa.key, sa.pub, tokens.csv and audit.yaml. An exit before the end of standard input means that one of the
 # two could not start or fell over: their logs are in DIRECTORY, and it is not removed.
 set -euo pipefail
 binaries=$1 directory=$2 etcd_port=$3 api_port=$4
@@ -19,7 +19,7 @@ etcd=$!
   --bind-address=127.0.0.1 --secure-port="$api_port" --cert-dir="$directory" \
   --token-auth-file="$directory/tokens.csv" \
   --service-account-issuer=https://kubernetes.default.svc \
-  --service-account-key-file="$directory/sa.pem" --service-account-signing-key-file="$directory/sa.pem" \
+  --service-account-key-file="$directory/sa.pub" --service-account-signing-key-file="$directory/sa.key" \
   --authorization-mode=Node,RBAC \
   --enable-admission-plugins=NodeRestriction --disable-admission-plugins=ServiceAccount \
   --audit-policy-file="$directory/audit.yaml" --audit-log-path="$directory/audit.log" --audit-log-maxsize=4096 \

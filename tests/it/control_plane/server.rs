@@ -103,7 +103,8 @@ fn new_directory() -> std::io::Result<PathBuf> {
 
 fn write_inputs(directory: &Path, token: &str) -> std::io::Result<()> {
     let key = rcgen::KeyPair::generate().expect("ring generates an EC key");
-    fs::write(directory.join("sa.pem"), key.serialize_pem())?;
+    fs::write(directory.join("sa.key"), key.serialize_pem())?;
+    fs::write(directory.join("sa.pub"), key.public_key_pem())?;
     fs::write(directory.join("tokens.csv"), format!("{token},admin,admin,\"system:masters\"\n"))?;
     fs::write(directory.join("audit.yaml"), AUDIT_POLICY)
 }
