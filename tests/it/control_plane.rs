@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
-use kube::api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::policy::v1::Eviction;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
@@ -175,16 +176,14 @@ impl ControlPlane {
         let nodes: Api<Node> = Api::all(agent.clone());
         let pods: Api<Pod> = Api::namespaced(agent, "default");
         let cordon = Patch::Merge(json!({"spec": {"unschedulable": true}}));
-        let eviction = EvictParams {
-            delete_options: Some(DeleteParams::default().dry_run()),
-            post_options: PostParams { dry_run: true, ..PostParams::default() },
-        };
+        let eviction: Eviction = serde_json::from_value(json!({"metadata": {"name": node}})).expect("an eviction");
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         let until = Instant::now() + ENFORCED_WITHIN;
         loop {
             let answers = [
                 nodes.patch(node, &PatchParams { dry_run: true, ..PatchParams::default() }, &cordon).await.err(),
                 pods.delete(node, &DeleteParams::default().dry_run()).await.err(),
-                pods.evict(node, &eviction).await.err(),
+                pods.create_subresource::<_, Value>("eviction", node, &dry_run, &eviction).await.err(),
             ];
             if answers.iter().flatten().filter(|error| refused_by_policy(error)).count() == answers.len() {
                 break;

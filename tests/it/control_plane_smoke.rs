@@ -1,7 +1,8 @@
 //! The server that the tests use, and what the shipped RBAC and policies let an agent do there.
 
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
-use kube::api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions};
+use k8s_openapi::api::policy::v1::Eviction;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -45,6 +46,13 @@ impl Scene {
         Api::namespaced(self.agent.clone(), &self.namespace)
     }
 
+    /// Not `Api::evict`, which misspells `deleteOptions`, so that the server ignores them.
+    async fn evict(&self, name: &str, delete_options: Option<Value>) -> kube::Result<Value> {
+        let eviction = json!({"metadata": {"name": name}, "deleteOptions": delete_options});
+        let eviction: Eviction = serde_json::from_value(eviction).expect("an eviction");
+        self.pods().create_subresource("eviction", name, &PostParams::default(), &eviction).await
+    }
+
     async fn pod(&self, name: &str, node: &str) -> String {
         let pod = PodOnNode::new(&self.namespace, name, node).label("app", name).create(&self.admin).await;
         pod.metadata.uid.expect("a stored object has a UID")
@@ -55,8 +63,8 @@ fn only(uid: &str) -> DeleteParams {
     DeleteParams::default().preconditions(Preconditions { uid: Some(uid.to_owned()), resource_version: None })
 }
 
-fn eviction(delete_options: DeleteParams) -> EvictParams {
-    EvictParams { delete_options: Some(delete_options), post_options: PostParams::default() }
+fn with_uid(uid: &str) -> Value {
+    json!({"preconditions": {"uid": uid}})
 }
 
 fn cordon() -> Value {
@@ -86,7 +94,7 @@ async fn an_agent_may_do_on_its_own_node_what_a_drain_needs() {
     scene.patch(&scene.own, undo).await.expect("all three taken back");
 
     let uid = scene.pod("evicted", &scene.own).await;
-    scene.pods().evict("evicted", &eviction(only(&uid))).await.expect("an eviction with the UID");
+    scene.evict("evicted", Some(with_uid(&uid))).await.expect("an eviction with the UID");
     let uid = scene.pod("deleted", &scene.own).await;
     scene.pods().delete("deleted", &only(&uid)).await.expect("the deletion of an own pod");
 
@@ -149,14 +157,14 @@ async fn a_policy_refuses_deletions_elsewhere_evictions_without_a_uid_and_tokens
     let own = scene.pod("here", &scene.own).await;
     let deleted = scene.pods().delete("elsewhere", &only(&elsewhere)).await.map(|_| ());
     assert_refused("a pod of another node", deleted, "pods of its own node");
-    let evicted = scene.pods().evict("here", &eviction(DeleteParams::default())).await;
+    let evicted = scene.evict("here", Some(json!({"gracePeriodSeconds": 5}))).await;
     assert_refused("an eviction without UID", evicted, "UID");
-    let evicted = scene.pods().evict("here", &EvictParams::default()).await;
+    let evicted = scene.evict("here", None).await;
     assert_refused("an eviction without options", evicted, "UID");
 
     let unbound = Scene { agent: scene.plane.client_with(&scene.plane.unbound_token().await).await, ..scene };
     assert_refused("a cordon", unbound.patch(&unbound.own, cordon()).await, "names no node");
-    let evicted = unbound.pods().evict("here", &eviction(only(&own))).await;
+    let evicted = unbound.evict("here", Some(with_uid(&own))).await;
     assert_refused("an eviction", evicted, "names no node");
     let deleted = unbound.pods().delete("here", &only(&own)).await.map(|_| ());
     assert_refused("a deletion", deleted, "names no node");
@@ -174,8 +182,8 @@ async fn a_budget_counts_down_and_the_kubelet_stops_what_it_let_go() {
     assert_eq!(waiting.status.and_then(|status| status.phase).as_deref(), Some("Pending"));
 
     let kubelet = FakeKubelet::start(scene.admin.clone(), &scene.own);
-    scene.pods().evict("web-0", &eviction(only(&first))).await.expect("the budget allows one");
-    let refused = scene.pods().evict("web-1", &eviction(only(&second))).await.expect_err("and no second");
+    scene.evict("web-0", Some(with_uid(&first))).await.expect("the budget allows one");
+    let refused = scene.evict("web-1", Some(with_uid(&second))).await.expect_err("and no second");
     assert!(matches!(&refused, kube::Error::Api(status) if status.code == 429), "{refused}");
 
     // A shorter grace acts on a pod that is stopping already; the kubelet was told twice, and obeys the second.

@@ -140,7 +140,7 @@ fn only_the_clock_reads_clocks() {
         "Timestamp::now",
         "time::sleep",
         "time::timeout",
-        "interval(",
+        "time::interval",
     ];
     let others = |name: &str| name != "src/clock.rs";
     assert_eq!(mentions("src", others, &readings), Vec::<String>::new());
