@@ -51,7 +51,7 @@ identifier! {
     ResourceVersion
 }
 identifier! {
-    /// The id of one interruption notice; see [`crate::plan::notice::NoticeId::of`].
+    /// The id of one interruption notice; see [`NoticeId::of`].
     NoticeId
 }
 
