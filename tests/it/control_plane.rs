@@ -11,7 +11,10 @@
 //! Without Go and without `KUBEBUILDER_ASSETS` there is no server, a loud line says so, and such a test passes without
 //! having tested anything; under `CI=true` it fails instead.
 
-#![allow(clippy::disallowed_methods, reason = "a real server answers on the machine's clock, and CI is an environment variable")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a real server answers on the machine's clock, and CI is an environment variable"
+)]
 
 mod audit;
 mod kubelet;
@@ -33,8 +36,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
-pub use audit::{AuditEvent, AuditMark};
-pub use kubelet::{FakeKubelet, Termination};
+pub use kubelet::FakeKubelet;
 pub use objects::{PodOnNode, create_budget, create_namespace, create_node};
 use server::{Server, StartError, source};
 
@@ -69,14 +71,21 @@ impl ControlPlane {
         let started = SHARED
             .get_or_init(|| async {
                 let server = Server::start().await?;
-                Ok(Self { server, base: OnceCell::new(), kubeconfigs: AtomicU64::new(0) })
+                Ok(Self {
+                    server,
+                    base: OnceCell::new(),
+                    kubeconfigs: AtomicU64::new(0),
+                })
             })
             .await;
         match started {
             Ok(plane) => Some(plane),
             Err(StartError::NoGo) => {
                 let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-                assert!(!ci, "no Go and no KUBEBUILDER_ASSETS: under CI the tests against a real API server must run");
+                assert!(
+                    !ci,
+                    "no Go and no KUBEBUILDER_ASSETS: under CI the tests against a real API server must run"
+                );
                 None
             }
             Err(StartError::Failed(why)) => panic!("the API server did not start: {why}"),
@@ -100,13 +109,18 @@ impl ControlPlane {
 
     /// A client that presents this bearer token.
     pub async fn client_with(&self, token: &str) -> Client {
-        client_for(&kubeconfig(self.server_url(), &self.ca_path(), token)).await.expect("a client for the server")
+        client_for(&kubeconfig(self.server_url(), &self.ca_path(), token))
+            .await
+            .expect("a client for the server")
     }
 
     /// A kubeconfig file with this bearer token, for programs that want one. It goes away with the server.
     pub fn kubeconfig_for(&self, token: &str) -> PathBuf {
         let number = self.kubeconfigs.fetch_add(1, Ordering::Relaxed);
-        let path = self.server.directory.join(format!("kubeconfig-{number}.json"));
+        let path = self
+            .server
+            .directory
+            .join(format!("kubeconfig-{number}.json"));
         let content = kubeconfig(self.server_url(), &self.ca_path(), token).to_string();
         std::fs::write(&path, content).expect("the server's directory can be written");
         path
@@ -116,10 +130,23 @@ impl ControlPlane {
     pub async fn apply_base(&self) {
         self.base
             .get_or_init(|| async {
-                let rendered = kubectl(&["kustomize", &source("deploy/kustomize/base").to_string_lossy()], None).await;
+                let rendered = kubectl(
+                    &[
+                        "kustomize",
+                        &source("deploy/kustomize/base").to_string_lossy(),
+                    ],
+                    None,
+                )
+                .await;
                 let kubeconfig = self.kubeconfig_for(&self.server.token);
                 let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
-                let apply = ["apply", "--server-side", "--validate=strict", "--filename=-", &kubeconfig];
+                let apply = [
+                    "apply",
+                    "--server-side",
+                    "--validate=strict",
+                    "--filename=-",
+                    &kubeconfig,
+                ];
                 kubectl(&apply, Some(rendered)).await;
                 self.policies_enforced().await;
             })
@@ -159,10 +186,15 @@ impl ControlPlane {
             "spec": {"audiences": [], "expirationSeconds": 3607, "boundObjectRef": bound_to},
         });
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin().await, AGENT_NAMESPACE);
-        
-        let answer: Value =
-            accounts.create_subresource("token", AGENT, &PostParams::default(), &request).await.expect("a token");
-        answer["status"]["token"].as_str().expect("a token in the answer").to_owned()
+
+        let answer: Value = accounts
+            .create_subresource("token", AGENT, &PostParams::default(), &request)
+            .await
+            .expect("a token");
+        answer["status"]["token"]
+            .as_str()
+            .expect("a token in the answer")
+            .to_owned()
     }
 
     /// Asks, without effect, for one thing that each policy refuses, until each has refused.
@@ -176,24 +208,56 @@ impl ControlPlane {
         let nodes: Api<Node> = Api::all(agent.clone());
         let pods: Api<Pod> = Api::namespaced(agent, "default");
         let cordon = Patch::Merge(json!({"spec": {"unschedulable": true}}));
-        let eviction: Eviction = serde_json::from_value(json!({"metadata": {"name": node}})).expect("an eviction");
-        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let eviction: Eviction =
+            serde_json::from_value(json!({"metadata": {"name": node}})).expect("an eviction");
+        let dry_run = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
         let until = Instant::now() + ENFORCED_WITHIN;
         loop {
             let answers = [
-                nodes.patch(node, &PatchParams { dry_run: true, ..PatchParams::default() }, &cordon).await.err(),
-                pods.delete(node, &DeleteParams::default().dry_run()).await.err(),
-                pods.create_subresource::<_, Value>("eviction", node, &dry_run, &eviction).await.err(),
+                nodes
+                    .patch(
+                        node,
+                        &PatchParams {
+                            dry_run: true,
+                            ..PatchParams::default()
+                        },
+                        &cordon,
+                    )
+                    .await
+                    .err(),
+                pods.delete(node, &DeleteParams::default().dry_run())
+                    .await
+                    .err(),
+                pods.create_subresource::<_, Value>("eviction", node, &dry_run, &eviction)
+                    .await
+                    .err(),
             ];
-            if answers.iter().flatten().filter(|error| refused_by_policy(error)).count() == answers.len() {
+            if answers
+                .iter()
+                .flatten()
+                .filter(|error| refused_by_policy(error))
+                .count()
+                == answers.len()
+            {
                 break;
             }
-            assert!(Instant::now() < until, "not refused within {ENFORCED_WITHIN:?}: {answers:?}");
+            assert!(
+                Instant::now() < until,
+                "not refused within {ENFORCED_WITHIN:?}: {answers:?}"
+            );
             sleep(Duration::from_millis(100)).await;
         }
         let pods: Api<Pod> = Api::namespaced(admin.clone(), "default");
-        pods.delete(node, &DeleteParams::default().grace_period(0)).await.expect("the pod can be deleted");
-        Api::<Node>::all(admin).delete(node, &DeleteParams::default()).await.expect("the node can be deleted");
+        pods.delete(node, &DeleteParams::default().grace_period(0))
+            .await
+            .expect("the pod can be deleted");
+        Api::<Node>::all(admin)
+            .delete(node, &DeleteParams::default())
+            .await
+            .expect("the node can be deleted");
     }
 }
 
@@ -220,7 +284,10 @@ fn kubeconfig(url: &str, ca: &Path, token: &str) -> Value {
 
 async fn client_for(kubeconfig: &Value) -> Result<Client, Box<dyn std::error::Error>> {
     let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig.clone())?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let mut config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    // A test wants to see a 429, not to wait it out.
+    config.default_retry = false;
     Ok(Client::try_from(config)?)
 }
 
@@ -237,10 +304,17 @@ async fn kubectl(arguments: &[&str], input: Option<Vec<u8>>) -> Vec<u8> {
         .expect("kubectl is installed");
     let mut stdin = child.stdin.take().expect("a piped standard input");
     // kubectl reads all of it before it prints, so the two cannot wait for each other.
-    stdin.write_all(&input.unwrap_or_default()).await.expect("kubectl reads its input");
+    stdin
+        .write_all(&input.unwrap_or_default())
+        .await
+        .expect("kubectl reads its input");
     drop(stdin);
     let output = child.wait_with_output().await.expect("kubectl ends");
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "kubectl {}: {complaint}", arguments.join(" "));
+    assert!(
+        output.status.success(),
+        "kubectl {}: {complaint}",
+        arguments.join(" ")
+    );
     output.stdout
 }

@@ -7,7 +7,8 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::control_plane::{
-    ControlPlane, FakeKubelet, PodOnNode, create_budget, create_namespace, create_node, refused_by_policy,
+    ControlPlane, FakeKubelet, PodOnNode, create_budget, create_namespace, create_node,
+    refused_by_policy,
 };
 
 const LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
@@ -30,16 +31,25 @@ async fn scene(test: &str) -> Option<Scene> {
     let [own, other] = ["own", "other"].map(|which| format!("{test}-{which}.ec2.internal"));
     create_node(&admin, &own, "aws:///us-east-1a/i-0123456789abcdef0").await;
     create_node(&admin, &other, "aws:///us-east-1b/i-0fedcba9876543210").await;
-    let agent = plane.agent_token(&own, &format!("agent-{test}")).await;
-    let agent = plane.client_with(&agent.token).await;
+    let identity = plane.agent_token(&own, &format!("agent-{test}")).await;
+    let agent = plane.client_with(&identity.token).await;
     let namespace = create_namespace(&admin, test).await;
-    Some(Scene { plane, admin, agent, namespace, own, other })
+    Some(Scene {
+        plane,
+        admin,
+        agent,
+        namespace,
+        own,
+        other,
+    })
 }
 
 impl Scene {
     async fn patch(&self, node: &str, patch: Value) -> kube::Result<Node> {
         let nodes: Api<Node> = Api::all(self.agent.clone());
-        nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await
+        nodes
+            .patch(node, &PatchParams::default(), &Patch::Merge(patch))
+            .await
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -50,17 +60,25 @@ impl Scene {
     async fn evict(&self, name: &str, delete_options: Option<Value>) -> kube::Result<Value> {
         let eviction = json!({"metadata": {"name": name}, "deleteOptions": delete_options});
         let eviction: Eviction = serde_json::from_value(eviction).expect("an eviction");
-        self.pods().create_subresource("eviction", name, &PostParams::default(), &eviction).await
+        self.pods()
+            .create_subresource("eviction", name, &PostParams::default(), &eviction)
+            .await
     }
 
     async fn pod(&self, name: &str, node: &str) -> String {
-        let pod = PodOnNode::new(&self.namespace, name, node).label("app", name).create(&self.admin).await;
+        let pod = PodOnNode::new(&self.namespace, name, node)
+            .label("app", name)
+            .create(&self.admin)
+            .await;
         pod.metadata.uid.expect("a stored object has a UID")
     }
 }
 
 fn only(uid: &str) -> DeleteParams {
-    DeleteParams::default().preconditions(Preconditions { uid: Some(uid.to_owned()), resource_version: None })
+    DeleteParams::default().preconditions(Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    })
 }
 
 fn with_uid(uid: &str) -> Value {
@@ -77,26 +95,47 @@ fn cordon() -> Value {
 #[track_caller]
 fn assert_refused<T: std::fmt::Debug>(what: &str, answer: kube::Result<T>, because: &str) {
     let error = answer.expect_err(what);
-    assert!(refused_by_policy(&error), "{what}: not by a policy of ours: {error}");
-    assert!(error.to_string().contains(because), "{what}: not because of {because:?}: {error}");
+    assert!(
+        refused_by_policy(&error),
+        "{what}: not by a policy of ours: {error}"
+    );
+    assert!(
+        error.to_string().contains(because),
+        "{what}: not because of {because:?}: {error}"
+    );
 }
 
 #[tokio::test]
 async fn an_agent_may_do_on_its_own_node_what_a_drain_needs() {
-    let Some(scene) = scene("may").await else { return };
+    let Some(scene) = scene("may").await else {
+        return;
+    };
     let mark = scene.plane.audit_mark();
-    let node = scene.patch(&scene.own, cordon()).await.expect("cordon, label and annotation in one patch");
+    let node = scene
+        .patch(&scene.own, cordon())
+        .await
+        .expect("cordon, label and annotation in one patch");
     assert_eq!(node.spec.and_then(|spec| spec.unschedulable), Some(true));
     let undo = json!({
         "metadata": {"labels": {LABEL: null}, "annotations": {ANNOTATION: null}},
         "spec": {"unschedulable": null},
     });
-    scene.patch(&scene.own, undo).await.expect("all three taken back");
+    scene
+        .patch(&scene.own, undo)
+        .await
+        .expect("all three taken back");
 
     let uid = scene.pod("evicted", &scene.own).await;
-    scene.evict("evicted", Some(with_uid(&uid))).await.expect("an eviction with the UID");
+    scene
+        .evict("evicted", Some(with_uid(&uid)))
+        .await
+        .expect("an eviction with the UID");
     let uid = scene.pod("deleted", &scene.own).await;
-    scene.pods().delete("deleted", &only(&uid)).await.expect("the deletion of an own pod");
+    scene
+        .pods()
+        .delete("deleted", &only(&uid))
+        .await
+        .expect("the deletion of an own pod");
 
     let event: Event = serde_json::from_value(json!({
         "metadata": {"generateName": "may-", "namespace": "default"},
@@ -105,45 +144,108 @@ async fn an_agent_may_do_on_its_own_node_what_a_drain_needs() {
     }))
     .expect("an event");
     let events: Api<Event> = Api::namespaced(scene.agent.clone(), "default");
-    events.create(&PostParams::default(), &event).await.expect("an event about the node");
-
-    let mine: Vec<_> = scene
-        .plane
-        .audit_events(mark)
+    events
+        .create(&PostParams::default(), &event)
         .await
-        .into_iter()
-        .filter(|event| event.token_node.as_ref() == Some(&scene.own))
-        .map(|event| (event.verb, event.resource, event.subresource, event.code))
+        .expect("an event about the node");
+
+    let mut mine = scene.plane.audit_events(mark).await;
+    mine.retain(|event| event.token_node.as_ref() == Some(&scene.own));
+    let agent = "system:serviceaccount:kube-system:spot-interrupt-handler";
+    assert!(mine.iter().all(|event| event.user == agent), "{mine:?}");
+    assert!(mine.is_sorted_by_key(|event| event.received), "{mine:?}");
+    let sent: Vec<_> = mine.iter().map(|event| &event.request).collect();
+    let Some(eviction) = sent[2] else {
+        panic!("an eviction without a body: {mine:?}")
+    };
+    assert_eq!(
+        eviction["deleteOptions"]["preconditions"]["uid"],
+        json!(evicted)
+    );
+    let mine: Vec<_> = mine
+        .iter()
+        .map(|e| {
+            (
+                &*e.verb,
+                &*e.resource,
+                &*e.subresource,
+                &*e.namespace,
+                &*e.name,
+                e.code,
+            )
+        })
         .collect();
     let expected = [
-        ("patch", "nodes", "", 200),
-        ("patch", "nodes", "", 200),
-        ("create", "pods", "eviction", 201),
-        ("delete", "pods", "", 200),
-        ("create", "events", "", 201),
+        ("patch", "nodes", "", "", &*scene.own, 200),
+        ("patch", "nodes", "", "", &*scene.own, 200),
+        (
+            "create",
+            "pods",
+            "eviction",
+            &*scene.namespace,
+            "evicted",
+            201,
+        ),
+        ("delete", "pods", "", &*scene.namespace, "deleted", 200),
+        ("create", "events", "", "default", mine[4].4, 201),
     ];
-    let expected = expected.map(|(verb, resource, subresource, code)| {
-        (verb.to_owned(), resource.to_owned(), subresource.to_owned(), code)
-    });
     assert_eq!(mine, expected);
 }
 
 #[tokio::test]
 async fn a_policy_refuses_whatever_else_an_agent_could_write_to_a_node() {
-    let Some(scene) = scene("node").await else { return };
-    assert_refused("another node", scene.patch(&scene.other, cordon()).await, "own node only");
+    let Some(scene) = scene("node").await else {
+        return;
+    };
+    assert_refused(
+        "another node",
+        scene.patch(&scene.other, cordon()).await,
+        "own node only",
+    );
     let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": scene.other, "uid": "1"}]);
     let taint = json!([{"key": "mine", "effect": "NoExecute"}]);
     let refused = [
-        ("a foreign label", json!({"metadata": {"labels": {"foreign": "1"}}}), "labels"),
-        ("a label taken away", json!({"metadata": {"labels": {"lifecycle": null}}}), "labels"),
-        ("a label changed", json!({"metadata": {"labels": {"lifecycle": "OnDemand"}}}), "labels"),
-        ("a foreign annotation", json!({"metadata": {"annotations": {"foreign": "1"}}}), "annotations"),
-        ("a finalizer", json!({"metadata": {"finalizers": ["mine.example/hold"]}}), "finalizers"),
-        ("an owner", json!({"metadata": {"ownerReferences": owner}}), "ownerReferences"),
-        ("a generateName", json!({"metadata": {"generateName": "x"}}), "metadata"),
+        (
+            "a foreign label",
+            json!({"metadata": {"labels": {"foreign": "1"}}}),
+            "labels",
+        ),
+        (
+            "a label taken away",
+            json!({"metadata": {"labels": {"lifecycle": null}}}),
+            "labels",
+        ),
+        (
+            "a label changed",
+            json!({"metadata": {"labels": {"lifecycle": "OnDemand"}}}),
+            "labels",
+        ),
+        (
+            "a foreign annotation",
+            json!({"metadata": {"annotations": {"foreign": "1"}}}),
+            "annotations",
+        ),
+        (
+            "a finalizer",
+            json!({"metadata": {"finalizers": ["mine.example/hold"]}}),
+            "finalizers",
+        ),
+        (
+            "an owner",
+            json!({"metadata": {"ownerReferences": owner}}),
+            "ownerReferences",
+        ),
+        (
+            "a generateName",
+            json!({"metadata": {"generateName": "x"}}),
+            "metadata",
+        ),
         ("a taint", json!({"spec": {"taints": taint}}), "taints"),
-        ("a pod CIDR", json!({"spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24"]}}), "podCIDR"),
+        (
+            "a pod CIDR",
+            json!({"spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24"]}}),
+            "podCIDR",
+        ),
     ];
     for (what, patch, because) in refused {
         assert_refused(what, scene.patch(&scene.own, patch).await, because);
@@ -152,18 +254,36 @@ async fn a_policy_refuses_whatever_else_an_agent_could_write_to_a_node() {
 
 #[tokio::test]
 async fn a_policy_refuses_deletions_elsewhere_evictions_without_a_uid_and_tokens_without_a_node() {
-    let Some(scene) = scene("pods").await else { return };
+    let Some(scene) = scene("pods").await else {
+        return;
+    };
     let elsewhere = scene.pod("elsewhere", &scene.other).await;
     let own = scene.pod("here", &scene.own).await;
-    let deleted = scene.pods().delete("elsewhere", &only(&elsewhere)).await.map(|_| ());
+    let deleted = scene
+        .pods()
+        .delete("elsewhere", &only(&elsewhere))
+        .await
+        .map(|_| ());
     assert_refused("a pod of another node", deleted, "pods of its own node");
-    let evicted = scene.evict("here", Some(json!({"gracePeriodSeconds": 5}))).await;
+    let evicted = scene
+        .evict("here", Some(json!({"gracePeriodSeconds": 5})))
+        .await;
     assert_refused("an eviction without UID", evicted, "UID");
     let evicted = scene.evict("here", None).await;
     assert_refused("an eviction without options", evicted, "UID");
 
-    let unbound = Scene { agent: scene.plane.client_with(&scene.plane.unbound_token().await).await, ..scene };
-    assert_refused("a cordon", unbound.patch(&unbound.own, cordon()).await, "names no node");
+    let unbound = Scene {
+        agent: scene
+            .plane
+            .client_with(&scene.plane.unbound_token().await)
+            .await,
+        ..scene
+    };
+    assert_refused(
+        "a cordon",
+        unbound.patch(&unbound.own, cordon()).await,
+        "names no node",
+    );
     let evicted = unbound.evict("here", Some(with_uid(&own))).await;
     assert_refused("an eviction", evicted, "names no node");
     let deleted = unbound.pods().delete("here", &only(&own)).await.map(|_| ());
@@ -172,35 +292,117 @@ async fn a_policy_refuses_deletions_elsewhere_evictions_without_a_uid_and_tokens
 
 #[tokio::test]
 async fn a_budget_counts_down_and_the_kubelet_stops_what_it_let_go() {
-    let Some(scene) = scene("budget").await else { return };
+    let Some(scene) = scene("budget").await else {
+        return;
+    };
     create_budget(&scene.admin, &scene.namespace, "one", &[("app", "web")], 1).await;
     let web = |name: &str| PodOnNode::new(&scene.namespace, name, &scene.own).label("app", "web");
-    let first = web("web-0").owner("apps/v1", "StatefulSet", "web").volume_claim("data").stops_after(60).grace(40);
-    let first = first.create(&scene.admin).await.metadata.uid.expect("a stored object has a UID");
-    let second = web("web-1").create(&scene.admin).await.metadata.uid.expect("a stored object has a UID");
-    let waiting = PodOnNode::new(&scene.namespace, "waiting", &scene.own).pending().create(&scene.admin).await;
-    assert_eq!(waiting.status.and_then(|status| status.phase).as_deref(), Some("Pending"));
+    let first = web("web-0")
+        .owner("apps/v1", "StatefulSet", "web")
+        .volume_claim("data")
+        .stops_after(60)
+        .grace(40);
+    let first = first
+        .create(&scene.admin)
+        .await
+        .metadata
+        .uid
+        .expect("a stored object has a UID");
+    let second = web("web-1")
+        .create(&scene.admin)
+        .await
+        .metadata
+        .uid
+        .expect("a stored object has a UID");
+    let waiting = PodOnNode::new(&scene.namespace, "waiting", &scene.own)
+        .pending()
+        .create(&scene.admin)
+        .await;
+    assert_eq!(
+        waiting.status.and_then(|status| status.phase).as_deref(),
+        Some("Pending")
+    );
 
+    let mark = scene.plane.audit_mark();
     let kubelet = FakeKubelet::start(scene.admin.clone(), &scene.own);
-    scene.evict("web-0", Some(with_uid(&first))).await.expect("the budget allows one");
-    let refused = scene.evict("web-1", Some(with_uid(&second))).await.expect_err("and no second");
-    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 429), "{refused}");
+    scene
+        .evict("web-0", Some(with_uid(&first)))
+        .await
+        .expect("the budget allows one");
+    let refused = scene
+        .evict("web-1", Some(with_uid(&second)))
+        .await
+        .expect_err("and no second");
+    assert!(
+        matches!(&refused, kube::Error::Api(status) if status.code == 429),
+        "{refused}"
+    );
 
     // A shorter grace acts on a pod that is stopping already; the kubelet was told twice, and obeys the second.
-    scene.pods().delete("web-0", &only(&first).grace_period(1)).await.expect("a shorter grace");
+    scene
+        .pods()
+        .delete("web-0", &only(&first).grace_period(1))
+        .await
+        .expect("a shorter grace");
     scene.gone("web-0").await;
-    let told: Vec<_> = kubelet.terminations(&first).iter().map(|told| told.grace_seconds).collect();
+    let told: Vec<_> = kubelet
+        .terminations(&first)
+        .iter()
+        .map(|told| told.grace_seconds)
+        .collect();
     assert_eq!(told, [1, 40]);
     assert_eq!(kubelet.terminations(&second), []);
+    let calls = scene.plane.audit_events_of_all_stages(mark).await;
+    let watches = calls
+        .iter()
+        .filter(|call| call.verb == "watch" && call.uri.contains(&scene.own));
+    assert_eq!(
+        watches.map(|call| &*call.stage).collect::<Vec<_>>(),
+        ["ResponseStarted"]
+    );
+}
 
-    let kubectl = tokio::process::Command::new("kubectl")
-        .arg("--kubeconfig")
-        .arg(scene.plane.kubeconfig_for(&scene.plane.unbound_token().await))
-        .args(["auth", "can-i", "list", "secrets", "--all-namespaces"])
-        .output()
-        .await
-        .expect("kubectl is installed");
-    assert_eq!(String::from_utf8_lossy(&kubectl.stdout).trim(), "no");
+#[tokio::test]
+async fn a_program_with_an_agents_kubeconfig_is_that_agent_and_may_no_more_than_it() {
+    let Some(scene) = scene("kubeconfig").await else {
+        return;
+    };
+    let agent = scene
+        .plane
+        .agent_token(&scene.own, "agent-of-a-program")
+        .await;
+    let kubeconfig = scene.plane.kubeconfig_for(&agent.token);
+    let kubectl = async |arguments: &[&str]| {
+        let mut kubectl = tokio::process::Command::new("kubectl");
+        let output = kubectl
+            .arg("--kubeconfig")
+            .arg(&kubeconfig)
+            .args(arguments)
+            .output()
+            .await;
+        String::from_utf8(output.expect("kubectl is installed").stdout).expect("text")
+    };
+    let whoami = kubectl(&["auth", "whoami", "--output=json"]).await;
+    let whoami: Value = serde_json::from_str(&whoami).expect("JSON");
+    let extra = &whoami["status"]["userInfo"]["extra"];
+    assert_eq!(
+        extra["authentication.kubernetes.io/node-name"],
+        json!([scene.own])
+    );
+    assert_eq!(
+        extra["authentication.kubernetes.io/pod-uid"],
+        json!([agent.pod_uid])
+    );
+    for (may, what) in [
+        ("yes", "patch nodes"),
+        ("no", "update nodes"),
+        ("no", "get pods"),
+        ("no", "list secrets"),
+    ] {
+        let (verb, resource) = what.split_once(' ').expect("a verb and a resource");
+        let answer = kubectl(&["auth", "can-i", verb, resource, "--all-namespaces"]).await;
+        assert_eq!(answer.trim(), may, "{what}");
+    }
 }
 
 impl Scene {
@@ -208,10 +410,18 @@ impl Scene {
     async fn gone(&self, name: &str) {
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), &self.namespace);
         for _ in 0..200 {
-            if pods.get_opt(name).await.expect("the server answers").is_none() {
+            if pods
+                .get_opt(name)
+                .await
+                .expect("the server answers")
+                .is_none()
+            {
                 return;
             }
-            #[allow(clippy::disallowed_methods, reason = "a real server, on the machine's clock")]
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "a real server, on the machine's clock"
+            )]
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
         panic!("{name} is still there after 10 s");

@@ -1,7 +1,14 @@
 //! Everything that is tested from outside the crate, in one binary.
+// Tests read the real clock and wait on real servers.
+#![allow(clippy::disallowed_methods)]
 
+mod agent_process;
 mod balancer_wire;
 mod cluster_wire;
+mod control_plane;
+mod control_plane_smoke;
 mod imds_wire;
+mod live;
+mod metadata;
 mod sim_api;
 mod tidy;

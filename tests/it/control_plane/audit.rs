@@ -58,17 +58,28 @@ impl ControlPlane {
     /// The same with the start of each watch, whose end may be far.
     pub async fn audit_events_of_all_stages(&self, mark: AuditMark) -> Vec<AuditEvent> {
         self.audit_caught_up().await;
-        self.audit_lines(mark).iter().map(|line| parse(line)).collect()
+        self.audit_lines(mark)
+            .iter()
+            .map(|line| parse(line))
+            .collect()
     }
 
     /// The lines of the log since `mark`, complete ones only.
     pub fn audit_lines(&self, mark: AuditMark) -> Vec<String> {
         let mut log = self.audit_log();
-        log.seek(SeekFrom::Start(mark.0)).expect("the audit log can be read from its middle");
+        log.seek(SeekFrom::Start(mark.0))
+            .expect("the audit log can be read from its middle");
         let mut text = Vec::new();
-        log.read_to_end(&mut text).expect("the audit log can be read");
-        let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        String::from_utf8_lossy(&text[..complete]).lines().map(ToOwned::to_owned).collect()
+        log.read_to_end(&mut text)
+            .expect("the audit log can be read");
+        let complete = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |last| last + 1);
+        String::from_utf8_lossy(&text[..complete])
+            .lines()
+            .map(ToOwned::to_owned)
+            .collect()
     }
 
     /// A line may be written a moment after its answer was sent: waits for the line of a call made now.
@@ -76,16 +87,27 @@ impl ControlPlane {
         let mark = self.audit_mark();
         let probe = format!("audit-probe-{}", mark.0);
         let namespaces: Api<Namespace> = Api::all(self.admin().await);
-        namespaces.get_opt(&probe).await.expect("the server answers");
+        namespaces
+            .get_opt(&probe)
+            .await
+            .expect("the server answers");
         let until = Instant::now() + WRITTEN_WITHIN;
-        while !self.audit_lines(mark).iter().any(|line| line.contains(&probe)) {
-            assert!(Instant::now() < until, "no line for a call within {WRITTEN_WITHIN:?}");
+        while !self
+            .audit_lines(mark)
+            .iter()
+            .any(|line| line.contains(&probe))
+        {
+            assert!(
+                Instant::now() < until,
+                "no line for a call within {WRITTEN_WITHIN:?}"
+            );
             sleep(Duration::from_millis(5)).await;
         }
     }
 
     fn audit_log(&self) -> File {
-        File::open(self.server.directory.join("audit.log")).expect("a ready server has an audit log")
+        File::open(self.server.directory.join("audit.log"))
+            .expect("a ready server has an audit log")
     }
 }
 

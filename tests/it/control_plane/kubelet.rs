@@ -44,12 +44,18 @@ impl FakeKubelet {
             terminations: Arc::clone(&terminations),
             stopping: BTreeMap::new(),
         };
-        Self { terminations, task: tokio::spawn(kubelet.run()) }
+        Self {
+            terminations,
+            task: tokio::spawn(kubelet.run()),
+        }
     }
 
     /// Each termination that the pod with this UID was told, by time; empty for one that never was.
     pub fn terminations(&self, uid: &str) -> Vec<Termination> {
-        let all = self.terminations.lock().expect("nothing panics while it holds the lock");
+        let all = self
+            .terminations
+            .lock()
+            .expect("nothing panics while it holds the lock");
         all.get(uid).into_iter().flatten().copied().collect()
     }
 }
@@ -90,13 +96,19 @@ impl Kubelet {
 
     /// One LIST and the WATCH from there, until that ends.
     async fn watch(&mut self) -> kube::Result<()> {
-        let list = self.pods.list(&ListParams::default().fields(&self.selector)).await?;
+        let list = self
+            .pods
+            .list(&ListParams::default().fields(&self.selector))
+            .await?;
         for pod in &list.items {
             self.see(pod);
         }
         let version = list.metadata.resource_version.unwrap_or_default();
         let pods = self.pods.clone();
-        let mut events = pin!(pods.watch(&WatchParams::default().fields(&self.selector), &version).await?);
+        let mut events = pin!(
+            pods.watch(&WatchParams::default().fields(&self.selector), &version)
+                .await?
+        );
         loop {
             let next = self.stopping.values().map(|pod| pod.gone).min();
             tokio::select! {
@@ -117,15 +129,23 @@ impl Kubelet {
     /// Notes a termination that is new or shorter than before.
     fn see(&mut self, pod: &Pod) {
         let metadata = &pod.metadata;
-        let (Some(uid), Some(at)) = (&metadata.uid, &metadata.deletion_timestamp) else { return };
+        let (Some(uid), Some(at)) = (&metadata.uid, &metadata.deletion_timestamp) else {
+            return;
+        };
         let grace_seconds = metadata.deletion_grace_period_seconds.unwrap_or_default();
         if grace_seconds == 0 {
             // The end of a termination, by us or by force: no signal that a process could act on.
             return;
         }
-        let told = Termination { deletion_timestamp: at.0, grace_seconds };
+        let told = Termination {
+            deletion_timestamp: at.0,
+            grace_seconds,
+        };
         let new = {
-            let mut all = self.terminations.lock().expect("nothing panics while it holds the lock");
+            let mut all = self
+                .terminations
+                .lock()
+                .expect("nothing panics while it holds the lock");
             all.entry(uid.clone()).or_default().insert(told)
         };
         if !new {
@@ -148,10 +168,18 @@ impl Kubelet {
     /// Deletes what has stopped, as the kubelet does: at once, and only that very pod.
     async fn remove_gone(&mut self) -> kube::Result<()> {
         let now = Instant::now();
-        let gone: Vec<_> = self.stopping.extract_if(.., |_, pod| pod.gone <= now).collect();
+        let gone: Vec<_> = self
+            .stopping
+            .extract_if(.., |_, pod| pod.gone <= now)
+            .collect();
         for (uid, pod) in gone {
-            let only_this = Preconditions { uid: Some(uid), resource_version: None };
-            let at_once = DeleteParams::default().grace_period(0).preconditions(only_this);
+            let only_this = Preconditions {
+                uid: Some(uid),
+                resource_version: None,
+            };
+            let at_once = DeleteParams::default()
+                .grace_period(0)
+                .preconditions(only_this);
             let pods: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
             match pods.delete(&pod.name, &at_once).await {
                 Ok(_) => {}
@@ -165,7 +193,14 @@ impl Kubelet {
 }
 
 fn stops_after(pod: &Pod) -> Duration {
-    let annotation = pod.metadata.annotations.as_ref().and_then(|all| all.get(TERMINATE_SECONDS));
-    let seconds = annotation.map_or(1.0, |text| text.parse().expect("test/terminate-seconds is a number of seconds"));
+    let annotation = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(TERMINATE_SECONDS));
+    let seconds = annotation.map_or(1.0, |text| {
+        text.parse()
+            .expect("test/terminate-seconds is a number of seconds")
+    });
     Duration::from_secs_f64(seconds)
 }

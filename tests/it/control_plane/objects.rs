@@ -14,7 +14,10 @@ pub async fn create_namespace(client: &Client, prefix: &str) -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let name = format!("{prefix}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let namespace: Namespace = typed(json!({"metadata": {"name": name}}));
-    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("a namespace");
+    Api::all(client.clone())
+        .create(&PostParams::default(), &namespace)
+        .await
+        .expect("a namespace");
     name
 }
 
@@ -28,10 +31,16 @@ pub async fn create_node(client: &Client, name: &str, provider_id: &str) -> Node
         },
         "spec": {"providerID": provider_id},
     }));
-    nodes.create(&PostParams::default(), &node).await.expect("a node");
+    nodes
+        .create(&PostParams::default(), &node)
+        .await
+        .expect("a node");
     // The server taints each new node as not ready, for a controller to remove.
     let untainted = Patch::Merge(json!({"spec": {"taints": null}}));
-    nodes.patch(name, &PatchParams::default(), &untainted).await.expect("the taint can be removed");
+    nodes
+        .patch(name, &PatchParams::default(), &untainted)
+        .await
+        .expect("the taint can be removed");
     let status = Patch::Merge(json!({"status": {
         "capacity": {"cpu": "8", "memory": "32Gi", "pods": "250"},
         "allocatable": {"cpu": "8", "memory": "32Gi", "pods": "250"},
@@ -42,23 +51,38 @@ pub async fn create_node(client: &Client, name: &str, provider_id: &str) -> Node
             "containerRuntimeVersion": "containerd://2.1", "kubeletVersion": "v1.36.4", "kubeProxyVersion": "",
         },
     }}));
-    nodes.patch_status(name, &PatchParams::default(), &status).await.expect("the node's status can be set")
+    nodes
+        .patch_status(name, &PatchParams::default(), &status)
+        .await
+        .expect("the node's status can be set")
 }
 
 /// Creates a budget with the status its controller would have given it: so many evictions, then 429.
-pub async fn create_budget(client: &Client, namespace: &str, name: &str, selector: &[(&str, &str)], allowed: i32) {
+pub async fn create_budget(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    selector: &[(&str, &str)],
+    allowed: i32,
+) {
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), namespace);
     let budget = typed(json!({
         "metadata": {"name": name},
         "spec": {"maxUnavailable": allowed, "selector": {"matchLabels": map(selector)}},
     }));
-    let created = budgets.create(&PostParams::default(), &budget).await.expect("a budget");
+    let created = budgets
+        .create(&PostParams::default(), &budget)
+        .await
+        .expect("a budget");
     let pods = allowed + 10;
     let status = Patch::Merge(json!({"status": {
         "observedGeneration": created.metadata.generation,
         "disruptionsAllowed": allowed, "currentHealthy": pods, "desiredHealthy": pods - allowed, "expectedPods": pods,
     }}));
-    budgets.patch_status(name, &PatchParams::default(), &status).await.expect("the budget's status can be set");
+    budgets
+        .patch_status(name, &PatchParams::default(), &status)
+        .await
+        .expect("the budget's status can be set");
 }
 
 /// A pod to create: bound to its node, running and ready, with a grace period of 30 s, unless said otherwise.
@@ -98,7 +122,8 @@ impl PodOnNode {
 
     /// `terminationGracePeriodSeconds`.
     pub fn grace(mut self, seconds: u32) -> Self {
-        self.spec.insert("terminationGracePeriodSeconds".to_owned(), json!(seconds));
+        self.spec
+            .insert("terminationGracePeriodSeconds".to_owned(), json!(seconds));
         self
     }
 
@@ -123,12 +148,16 @@ impl PodOnNode {
 
     /// Of the priority class `system-cluster-critical`, the lowest the agent takes for critical.
     pub fn critical(mut self) -> Self {
-        self.spec.insert("priorityClassName".to_owned(), json!("system-cluster-critical"));
+        self.spec.insert(
+            "priorityClassName".to_owned(),
+            json!("system-cluster-critical"),
+        );
         self
     }
 
     pub fn service_account(mut self, name: &str) -> Self {
-        self.spec.insert("serviceAccountName".to_owned(), json!(name));
+        self.spec
+            .insert("serviceAccountName".to_owned(), json!(name));
         self
     }
 
@@ -147,7 +176,10 @@ impl PodOnNode {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
         let mut pod: Pod = typed(json!({"metadata": self.metadata, "spec": self.spec}));
         pod.metadata.name = Some(self.name.clone());
-        let created = pods.create(&PostParams::default(), &pod).await.expect("a pod");
+        let created = pods
+            .create(&PostParams::default(), &pod)
+            .await
+            .expect("a pod");
         if !self.running {
             return created;
         }
@@ -159,7 +191,9 @@ impl PodOnNode {
                 "state": {"running": {"startedAt": created.metadata.creation_timestamp}},
             }],
         }}));
-        pods.patch_status(&self.name, &PatchParams::default(), &status).await.expect("the pod's status can be set")
+        pods.patch_status(&self.name, &PatchParams::default(), &status)
+            .await
+            .expect("the pod's status can be set")
     }
 
     fn entry(mut self, field: &str, key: &str, value: &str) -> Self {
@@ -170,7 +204,10 @@ impl PodOnNode {
 }
 
 fn map(entries: &[(&str, &str)]) -> Map<String, Value> {
-    entries.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect()
+    entries
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), json!(value)))
+        .collect()
 }
 
 fn typed<T: DeserializeOwned>(value: Value) -> T {

@@ -50,10 +50,13 @@ impl Server {
     }
 
     async fn start_once(binaries: &Path) -> Result<Self, String> {
-        let directory = new_directory().map_err(|error| format!("no directory for the servers: {error}"))?;
+        let directory =
+            new_directory().map_err(|error| format!("no directory for the servers: {error}"))?;
         let token = "admin-of-the-tests".to_owned();
-        write_inputs(&directory, &token).map_err(|error| format!("cannot write into {}: {error}", directory.display()))?;
-        let [etcd_port, api_port] = free_ports().map_err(|error| format!("no free port: {error}"))?;
+        write_inputs(&directory, &token)
+            .map_err(|error| format!("cannot write into {}: {error}", directory.display()))?;
+        let [etcd_port, api_port] =
+            free_ports().map_err(|error| format!("no free port: {error}"))?;
         let mut serve = Command::new("bash")
             .arg(source("tests/it/control_plane/serve.sh"))
             .args([binaries, &directory])
@@ -67,7 +70,12 @@ impl Server {
             .map_err(|error| format!("cannot run bash: {error}"))?;
         let url = format!("https://127.0.0.1:{api_port}");
         ready(&url, &directory, &token, &mut serve).await?;
-        Ok(Self { url, directory, token, _serve: serve })
+        Ok(Self {
+            url,
+            directory,
+            token,
+            _serve: serve,
+        })
     }
 }
 
@@ -84,11 +92,18 @@ async fn binaries() -> Result<PathBuf, StartError> {
         .output()
         .await
         .map_err(|error| StartError::Failed(format!("cannot run {}: {error}", build.display())))?;
-    let directory = String::from_utf8_lossy(&output.stdout).lines().last().map(PathBuf::from);
+    let directory = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .last()
+        .map(PathBuf::from);
     match (output.status.code(), directory) {
         (Some(0), Some(directory)) => Ok(directory),
         (Some(NO_GO), _) => Err(StartError::NoGo),
-        _ => Err(StartError::Failed(format!("{} ended with {}", build.display(), output.status))),
+        _ => Err(StartError::Failed(format!(
+            "{} ended with {}",
+            build.display(),
+            output.status
+        ))),
     }
 }
 
@@ -96,7 +111,11 @@ fn new_directory() -> std::io::Result<PathBuf> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("spot-interrupt-handler-api.");
     let shm = Path::new("/dev/shm");
-    let directory = if shm.is_dir() { builder.tempdir_in(shm) } else { builder.tempdir() };
+    let directory = if shm.is_dir() {
+        builder.tempdir_in(shm)
+    } else {
+        builder.tempdir()
+    };
     // `serve.sh` removes it, which also works when this process is killed.
     directory.map(tempfile::TempDir::keep)
 }
@@ -105,7 +124,10 @@ fn write_inputs(directory: &Path, token: &str) -> std::io::Result<()> {
     let key = rcgen::KeyPair::generate().expect("ring generates an EC key");
     fs::write(directory.join("sa.key"), key.serialize_pem())?;
     fs::write(directory.join("sa.pub"), key.public_key_pem())?;
-    fs::write(directory.join("tokens.csv"), format!("{token},admin,admin,\"system:masters\"\n"))?;
+    fs::write(
+        directory.join("tokens.csv"),
+        format!("{token},admin,admin,\"system:masters\"\n"),
+    )?;
     fs::write(directory.join("audit.yaml"), AUDIT_POLICY)
 }
 
@@ -151,9 +173,16 @@ async fn ready(url: &str, directory: &Path, token: &str, serve: &mut Child) -> R
     Err(format!("not ready within {READY_WITHIN:?}: {last}"))
 }
 
-async fn is_ready(url: &str, directory: &Path, token: &str) -> Result<(), Box<dyn std::error::Error>> {
-    let client = super::client_for(&super::kubeconfig(url, &super::ca_in(directory), token)).await?;
-    client.request_text(http::Request::get("/readyz").body(Vec::new())?).await?;
+async fn is_ready(
+    url: &str,
+    directory: &Path,
+    token: &str,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let client =
+        super::client_for(&super::kubeconfig(url, &super::ca_in(directory), token)).await?;
+    client
+        .request_text(http::Request::get("/readyz").body(Vec::new())?)
+        .await?;
     Ok(())
 }
 
@@ -163,7 +192,11 @@ fn ended_early(directory: &Path, status: ExitStatus) -> String {
         let lines: Vec<_> = log.lines().rev().take(3).collect();
         format!("{name}: {}", lines.join(" | "))
     };
-    let story = format!("serve.sh ended with {status}; {}; {}", tail("etcd.log"), tail("kube-apiserver.log"));
+    let story = format!(
+        "serve.sh ended with {status}; {}; {}",
+        tail("etcd.log"),
+        tail("kube-apiserver.log")
+    );
     // Nothing else removes it after an early end; that it stays behind would be no reason to fail.
     let _ = fs::remove_dir_all(directory);
     story

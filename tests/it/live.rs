@@ -1,0 +1,348 @@
+//! The agent as a process, drained pods and all, against a real API server under the RBAC and the admission policy that
+//! are shipped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::Value;
+
+use crate::agent_process::AgentProcess;
+use crate::control_plane::{
+    AGENT, AuditEvent, AuditMark, ControlPlane, FakeKubelet, PodOnNode, create_budget,
+    create_namespace, create_node,
+};
+use crate::metadata::MetadataService;
+
+/// A node with an agent's credentials, a kubelet and a metadata service.
+struct Stage {
+    plane: &'static ControlPlane,
+    admin: kube::Client,
+    node: String,
+    namespace: String,
+    agent_uid: String,
+    kubeconfig: std::path::PathBuf,
+    metadata: MetadataService,
+    kubelet: FakeKubelet,
+    mark: AuditMark,
+}
+
+impl Stage {
+    async fn set(name: &str) -> Option<Self> {
+        let plane = ControlPlane::shared().await?;
+        plane.apply_base().await;
+        let admin = plane.admin().await;
+        let node = format!("node-{name}");
+        let instance = "i-0123456789abcdef0";
+        create_node(&admin, &node, &format!("aws:///eu-west-1a/{instance}")).await;
+        let namespace = create_namespace(&admin, name).await;
+        let agent = plane.agent_token(&node, &format!("agent-{name}")).await;
+        Some(Self {
+            plane,
+            node: node.clone(),
+            namespace,
+            agent_uid: agent.pod_uid,
+            kubeconfig: plane.kubeconfig_for(&agent.token),
+            metadata: MetadataService::start(instance).await,
+            kubelet: FakeKubelet::start(admin.clone(), &node),
+            mark: plane.audit_mark(),
+            admin,
+        })
+    }
+
+    fn pod(&self, name: &str) -> PodOnNode {
+        PodOnNode::new(&self.namespace, name, &self.node)
+    }
+
+    fn start_agent(&self) -> AgentProcess {
+        AgentProcess::start(
+            &self.kubeconfig,
+            &[
+                "--node-name",
+                &self.node,
+                "--pod-uid",
+                &self.agent_uid,
+                "--imds-endpoint",
+                &self.metadata.url,
+                "--poll-interval",
+                "1s",
+            ],
+        )
+    }
+
+    /// What the agent asked the API server for, as the server's own log has it.
+    async fn agent_calls(&self) -> Vec<AuditEvent> {
+        let mut calls = self.plane.audit_events_of_all_stages(self.mark).await;
+        calls.retain(|call| {
+            call.token_node.as_deref() == Some(&self.node)
+                && call.user.ends_with(AGENT)
+                && (call.stage == "ResponseComplete"
+                    || call.verb == "watch" && call.stage == "ResponseStarted")
+        });
+        // A watch that has ended is logged twice.
+        let mut watches = std::collections::BTreeSet::new();
+        calls.retain(|call| call.verb != "watch" || watches.insert(call.received));
+        calls
+    }
+
+    async fn pods_left(&self) -> Vec<String> {
+        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let listed = pods.list(&ListParams::default()).await.expect("the pods");
+        listed
+            .items
+            .into_iter()
+            .filter_map(|pod| pod.metadata.name)
+            .collect()
+    }
+
+    async fn annotation(&self) -> Value {
+        let node = Api::<Node>::all(self.admin.clone())
+            .get(&self.node)
+            .await
+            .expect("the node");
+        let annotations = node.metadata.annotations.unwrap_or_default();
+        let text = annotations
+            .get("spot-interrupt-handler/interruption")
+            .unwrap_or_else(|| panic!("no annotation among {annotations:?}"));
+        serde_json::from_str(text).expect("the annotation is JSON")
+    }
+}
+
+fn number(line: &Value, field: &str) -> u64 {
+    line[field]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no number {field} in {line}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_evicts_every_pod_once_within_the_budgeted_requests_and_is_refused_nothing() {
+    let Some(stage) = Stage::set("whole").await else {
+        return;
+    };
+    let mut uids = Vec::new();
+    for index in 0..30 {
+        let pod = stage
+            .pod(&format!("web-{index}"))
+            .owner("apps/v1", "ReplicaSet", "web");
+        let pod = if index % 3 == 0 {
+            pod.volume_claim("disk")
+        } else {
+            pod
+        };
+        let pod = if index % 5 == 0 { pod.pending() } else { pod };
+        uids.push(pod.create(&stage.admin).await.metadata.uid.expect("a UID"));
+    }
+    stage
+        .pod("cni")
+        .owner("apps/v1", "DaemonSet", "cni")
+        .create(&stage.admin)
+        .await;
+    let mut agent = stage.start_agent();
+    agent.line_of("agent.started").await;
+    stage.metadata.announce(Duration::from_secs(120));
+    let summary = agent.line_of("interruption.summary").await;
+
+    assert_eq!(summary["outcome"], "completed", "{summary}");
+    assert_eq!(number(&summary, "pods_total"), 30);
+    assert_eq!(number(&summary, "pods_gone"), 30);
+    assert_eq!(
+        number(&summary, "pods_ignored"),
+        2,
+        "the DaemonSet's pod and the agent: {summary}"
+    );
+    assert_eq!(stage.pods_left().await, ["cni"]);
+    for uid in &uids {
+        assert!(stage.kubelet.terminations(uid).len() <= 1, "{uid}");
+    }
+    let levels: BTreeMap<&str, usize> =
+        agent.seen.iter().fold(BTreeMap::new(), |mut levels, line| {
+            if line["event"] != "imds.overridden" {
+                *levels
+                    .entry(line["level"].as_str().unwrap_or_default())
+                    .or_default() += 1;
+            }
+            levels
+        });
+    assert_eq!(
+        levels.keys().collect::<Vec<_>>(),
+        [&"info"],
+        "a normal drain warns of nothing"
+    );
+
+    let annotation = stage.annotation().await;
+    assert_eq!(annotation["cordonedByUs"], true);
+    assert_eq!(annotation["instanceId"], "i-0123456789abcdef0");
+    agent.terminate().await;
+    assert_eq!(agent.exit_code().await, Some(0));
+    assert_requests_are_within_the_budget(&stage, 30).await;
+    assert_events_tell_the_story(&stage).await;
+}
+
+async fn assert_requests_are_within_the_budget(stage: &Stage, evictions: usize) {
+    let calls = stage.agent_calls().await;
+    let refused: Vec<&AuditEvent> = calls.iter().filter(|call| call.code >= 400).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    assert!(
+        !calls
+            .iter()
+            .any(|call| call.verb == "get" && call.resource == "pods"),
+        "no single pod is read"
+    );
+    assert!(
+        calls.len() <= evictions + 12,
+        "{} requests for {evictions} evictions",
+        calls.len()
+    );
+    println!("{} requests for {evictions} evictions", calls.len());
+}
+
+async fn assert_events_tell_the_story(stage: &Stage) {
+    let events: Api<Event> = Api::namespaced(stage.admin.clone(), "default");
+    let about = ListParams::default().fields(&format!("involvedObject.name={}", stage.node));
+    let mut reasons: Vec<String> = events
+        .list(&about)
+        .await
+        .expect("the events")
+        .items
+        .into_iter()
+        .filter_map(|event| event.reason)
+        .collect();
+    reasons.sort();
+    assert_eq!(reasons, ["SpotDrainCompleted", "SpotInterruption"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_closed_budget_a_pod_keeps_its_grace_and_is_deleted_at_the_last_useful_moment() {
+    let Some(stage) = Stage::set("closed").await else {
+        return;
+    };
+    create_budget(
+        &stage.admin,
+        &stage.namespace,
+        "closed",
+        &[("app", "db")],
+        0,
+    )
+    .await;
+    let mut uids = Vec::new();
+    for index in 0..5 {
+        let pod = stage
+            .pod(&format!("db-{index}"))
+            .label("app", "db")
+            .grace(5);
+        uids.push(pod.create(&stage.admin).await.metadata.uid.expect("a UID"));
+    }
+    let mut agent = stage.start_agent();
+    agent.line_of("agent.started").await;
+    // S is 8 s before the deadline, L 20 s before it.
+    stage.metadata.announce(Duration::from_secs(32));
+    let summary = agent.line_of("interruption.summary").await;
+    assert_eq!(summary["outcome"], "completed", "{summary}");
+    assert_eq!(number(&summary, "pods_blocked"), 5);
+    assert_eq!(number(&summary, "pods_deleted"), 5);
+    for uid in &uids {
+        let terminations = stage.kubelet.terminations(uid);
+        assert_eq!(terminations.len(), 1);
+        assert_eq!(terminations[0].grace_seconds, 5, "the whole kept grace");
+    }
+    let deleted = agent.all("pod.deleted");
+    assert_eq!(deleted.len(), 5);
+    for line in deleted {
+        let left = line["seconds_left"].as_f64().expect("a number");
+        assert!(
+            left <= 20.1,
+            "deleted before the last useful moment: {line}"
+        );
+        assert_eq!(line["reason"], "deadline");
+    }
+    let calls = stage.agent_calls().await;
+    assert!(calls.iter().all(|call| call.code != 403), "{calls:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asked_to_stop_in_mid_drain_the_agent_finishes_and_exits_with_0() {
+    let Some(stage) = Stage::set("sigterm").await else {
+        return;
+    };
+    for index in 0..8 {
+        let pod = stage.pod(&format!("web-{index}")).stops_after(3);
+        pod.create(&stage.admin).await;
+    }
+    let mut agent = stage.start_agent();
+    agent.line_of("agent.started").await;
+    stage.metadata.announce(Duration::from_secs(120));
+    agent.line_of("pod.evicted").await;
+    agent.terminate().await;
+    assert_eq!(agent.exit_code().await, Some(0));
+    let [summary] = agent.all("interruption.summary")[..] else {
+        panic!("one summary, not {:#?}", agent.seen);
+    };
+    assert_eq!(number(summary, "pods_gone"), 8);
+    assert_eq!(
+        agent.seen.last().map(|line| &line["event"]),
+        Some(&Value::from("agent.stopping"))
+    );
+    assert_eq!(stage.pods_left().await, Vec::<String>::new());
+}
+
+/// The lines after which the agent is killed, counted from the notice: the cordon, the evictions, the ends.
+const KILLED_AFTER_LINES: [usize; 10] = [1, 2, 3, 5, 7, 9, 11, 13, 15, 17];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_point_and_started_again_every_pod_gets_exactly_one_graceful_termination() {
+    for lines in KILLED_AFTER_LINES {
+        let Some(stage) = Stage::set(&format!("kill-{lines}")).await else {
+            return;
+        };
+        let mut uids = Vec::new();
+        for index in 0..8 {
+            let pod = stage.pod(&format!("web-{index}")).stops_after(2);
+            // One that is capped: a second, smaller grace would be a second stop signal.
+            let pod = if index == 0 { pod.grace(600) } else { pod };
+            uids.push(pod.create(&stage.admin).await.metadata.uid.expect("a UID"));
+        }
+        let mut first = stage.start_agent();
+        first.line_of("agent.started").await;
+        stage.metadata.announce(Duration::from_secs(120));
+        first.line_of("interruption.notice").await;
+        for _ in 1..lines {
+            first.next_line().await;
+        }
+        let had_annotated = !first.all("node.cordoned").is_empty();
+        let had_given_verdict = !first.all("interruption.summary").is_empty();
+        first.kill().await;
+
+        let mut second = stage.start_agent();
+        let summary = second.line_of("interruption.summary").await;
+        assert_eq!(
+            summary["outcome"], "completed",
+            "after {lines} lines: {summary}"
+        );
+        assert_eq!(number(&summary, "pods_left"), 0);
+        if had_annotated {
+            assert_eq!(summary["resumed"], true, "after {lines} lines: {summary}");
+            assert_eq!(second.all("interruption.notice").len(), 0);
+        }
+        assert!(!had_given_verdict || number(&summary, "pods_total") == 0);
+        second.kill().await;
+        assert_eq!(
+            stage.annotation().await["cordonedByUs"],
+            true,
+            "after {lines} lines"
+        );
+        assert_eq!(
+            stage.pods_left().await,
+            Vec::<String>::new(),
+            "after {lines} lines"
+        );
+        for uid in &uids {
+            assert_eq!(
+                stage.kubelet.terminations(uid).len(),
+                1,
+                "after {lines} lines: {uid}"
+            );
+        }
+    }
+}
