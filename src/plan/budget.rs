@@ -36,6 +36,9 @@ impl Grace {
     /// (<https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination>).
     pub const DEFAULT: Self = Self(30);
 
+    /// No time at all: what the kubelet asks for when a pod's containers have stopped.
+    pub const NONE: Self = Self(0);
+
     /// A grace period of `seconds`.
     #[must_use]
     pub const fn from_secs(seconds: u32) -> Self {

@@ -438,6 +438,26 @@ fn a_pod_that_used_up_a_shortened_grace_was_cut() {
 }
 
 #[test]
+fn the_kubelets_last_deletion_with_grace_nought_is_no_shortened_grace() {
+    let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30), pod("fast", 30)]);
+    for name in ["web", "fast"] {
+        stage.answer_pod(name, Outcome::Done);
+    }
+    stage.watch(WatchEvent::Seen(terminating("web", 30, 30, 5.0)));
+    stage.forward_to(8.0);
+    for name in ["web", "fast"] {
+        stage.watch(WatchEvent::Seen(terminating(name, 30, 0, 8.0)));
+        stage.watch(WatchEvent::Gone(PodUid::new(format!("uid-{name}"))));
+    }
+    let summary = stage.summary();
+    assert_eq!((summary.pods.gone, summary.pods.cut), (2, 0));
+    assert_eq!(
+        (summary.grace_given_seconds, summary.grace_cut_seconds),
+        (60, 0)
+    );
+}
+
+#[test]
 fn the_verdict_comes_fifteen_seconds_before_the_deadline_and_once() {
     let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
     stage.answer_pod("web", Outcome::Done);

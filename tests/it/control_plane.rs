@@ -36,6 +36,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
+pub use audit::{AuditEvent, AuditMark};
 pub use kubelet::FakeKubelet;
 pub use objects::{PodOnNode, create_budget, create_namespace, create_node};
 use server::{Server, StartError, source};

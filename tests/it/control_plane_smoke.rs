@@ -1,95 +1,19 @@
 //! The server that the tests use, and what the shipped RBAC and policies let an agent do there.
 
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
-use k8s_openapi::api::policy::v1::Eviction;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Client};
+mod scene;
+
+use k8s_openapi::api::core::v1::Event;
+use kube::Api;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use crate::control_plane::{
-    ControlPlane, FakeKubelet, PodOnNode, create_budget, create_namespace, create_node,
-    refused_by_policy,
-};
+use crate::control_plane::{AuditEvent, FakeKubelet, PodOnNode, create_budget, refused_by_policy};
+use scene::{ANNOTATION, LABEL, Scene, cordon, only, scene, with_uid};
 
-const LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
-const ANNOTATION: &str = "spot-interrupt-handler/interruption";
-
-/// An agent on its node, in a cluster with a neighbour.
-struct Scene {
-    plane: &'static ControlPlane,
-    admin: Client,
-    agent: Client,
-    namespace: String,
-    own: String,
-    other: String,
-}
-
-async fn scene(test: &str) -> Option<Scene> {
-    let plane = ControlPlane::shared().await?;
-    plane.apply_base().await;
-    let admin = plane.admin().await;
-    let [own, other] = ["own", "other"].map(|which| format!("{test}-{which}.ec2.internal"));
-    create_node(&admin, &own, "aws:///us-east-1a/i-0123456789abcdef0").await;
-    create_node(&admin, &other, "aws:///us-east-1b/i-0fedcba9876543210").await;
-    let identity = plane.agent_token(&own, &format!("agent-{test}")).await;
-    let agent = plane.client_with(&identity.token).await;
-    let namespace = create_namespace(&admin, test).await;
-    Some(Scene {
-        plane,
-        admin,
-        agent,
-        namespace,
-        own,
-        other,
-    })
-}
-
-impl Scene {
-    async fn patch(&self, node: &str, patch: Value) -> kube::Result<Node> {
-        let nodes: Api<Node> = Api::all(self.agent.clone());
-        nodes
-            .patch(node, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-    }
-
-    fn pods(&self) -> Api<Pod> {
-        Api::namespaced(self.agent.clone(), &self.namespace)
-    }
-
-    /// Not `Api::evict`, which misspells `deleteOptions`, so that the server ignores them.
-    async fn evict(&self, name: &str, delete_options: Option<Value>) -> kube::Result<Value> {
-        let eviction = json!({"metadata": {"name": name}, "deleteOptions": delete_options});
-        let eviction: Eviction = serde_json::from_value(eviction).expect("an eviction");
-        self.pods()
-            .create_subresource("eviction", name, &PostParams::default(), &eviction)
-            .await
-    }
-
-    async fn pod(&self, name: &str, node: &str) -> String {
-        let pod = PodOnNode::new(&self.namespace, name, node)
-            .label("app", name)
-            .create(&self.admin)
-            .await;
-        pod.metadata.uid.expect("a stored object has a UID")
-    }
-}
-
-fn only(uid: &str) -> DeleteParams {
-    DeleteParams::default().preconditions(Preconditions {
-        uid: Some(uid.to_owned()),
-        resource_version: None,
-    })
-}
-
-fn with_uid(uid: &str) -> Value {
-    json!({"preconditions": {"uid": uid}})
-}
-
-fn cordon() -> Value {
-    json!({
-        "metadata": {"labels": {LABEL: "true"}, "annotations": {ANNOTATION: "{\"v\":1}"}},
-        "spec": {"unschedulable": true},
-    })
+fn in_a_line(event: &AuditEvent) -> String {
+    let object = format!("{}/{}", event.namespace, event.name);
+    let resource = format!("{}/{}", event.resource, event.subresource);
+    format!("{} {resource} {object} {}", event.verb, event.code)
 }
 
 #[track_caller]
@@ -125,20 +49,20 @@ async fn an_agent_may_do_on_its_own_node_what_a_drain_needs() {
         .await
         .expect("all three taken back");
 
-    let uid = scene.pod("evicted", &scene.own).await;
+    let evicted = scene.pod("evicted", &scene.own).await;
     scene
-        .evict("evicted", Some(with_uid(&uid)))
+        .evict("evicted", Some(with_uid(&evicted)))
         .await
         .expect("an eviction with the UID");
-    let uid = scene.pod("deleted", &scene.own).await;
+    let deleted = scene.pod("deleted", &scene.own).await;
     scene
         .pods()
-        .delete("deleted", &only(&uid))
+        .delete("deleted", &only(&deleted))
         .await
         .expect("the deletion of an own pod");
 
     let event: Event = serde_json::from_value(json!({
-        "metadata": {"generateName": "may-", "namespace": "default"},
+        "metadata": {"name": "may.1", "namespace": "default"},
         "involvedObject": {"kind": "Node", "name": scene.own, "apiVersion": "v1"},
         "type": "Warning", "reason": "SpotInterruption", "message": "seen",
     }))
@@ -154,40 +78,18 @@ async fn an_agent_may_do_on_its_own_node_what_a_drain_needs() {
     let agent = "system:serviceaccount:kube-system:spot-interrupt-handler";
     assert!(mine.iter().all(|event| event.user == agent), "{mine:?}");
     assert!(mine.is_sorted_by_key(|event| event.received), "{mine:?}");
-    let sent: Vec<_> = mine.iter().map(|event| &event.request).collect();
-    let Some(eviction) = sent[2] else {
-        panic!("an eviction without a body: {mine:?}")
-    };
+    let body = mine[2].request.as_ref().expect("the eviction's body");
     assert_eq!(
-        eviction["deleteOptions"]["preconditions"]["uid"],
+        body["deleteOptions"]["preconditions"]["uid"],
         json!(evicted)
     );
-    let mine: Vec<_> = mine
-        .iter()
-        .map(|e| {
-            (
-                &*e.verb,
-                &*e.resource,
-                &*e.subresource,
-                &*e.namespace,
-                &*e.name,
-                e.code,
-            )
-        })
-        .collect();
+    let mine: Vec<_> = mine.iter().map(in_a_line).collect();
     let expected = [
-        ("patch", "nodes", "", "", &*scene.own, 200),
-        ("patch", "nodes", "", "", &*scene.own, 200),
-        (
-            "create",
-            "pods",
-            "eviction",
-            &*scene.namespace,
-            "evicted",
-            201,
-        ),
-        ("delete", "pods", "", &*scene.namespace, "deleted", 200),
-        ("create", "events", "", "default", mine[4].4, 201),
+        format!("patch nodes/ /{} 200", scene.own),
+        format!("patch nodes/ /{} 200", scene.own),
+        format!("create pods/eviction {}/evicted 201", scene.namespace),
+        format!("delete pods/ {}/deleted 200", scene.namespace),
+        "create events/ default/may.1 201".to_owned(),
     ];
     assert_eq!(mine, expected);
 }
@@ -402,28 +304,5 @@ async fn a_program_with_an_agents_kubeconfig_is_that_agent_and_may_no_more_than_
         let (verb, resource) = what.split_once(' ').expect("a verb and a resource");
         let answer = kubectl(&["auth", "can-i", verb, resource, "--all-namespaces"]).await;
         assert_eq!(answer.trim(), may, "{what}");
-    }
-}
-
-impl Scene {
-    /// Waits until no pod of this name is there.
-    async fn gone(&self, name: &str) {
-        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), &self.namespace);
-        for _ in 0..200 {
-            if pods
-                .get_opt(name)
-                .await
-                .expect("the server answers")
-                .is_none()
-            {
-                return;
-            }
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "a real server, on the machine's clock"
-            )]
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        panic!("{name} is still there after 10 s");
     }
 }

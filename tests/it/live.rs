@@ -279,7 +279,17 @@ async fn asked_to_stop_in_mid_drain_the_agent_finishes_and_exits_with_0() {
     let [summary] = agent.all("interruption.summary")[..] else {
         panic!("one summary, not {:#?}", agent.seen);
     };
-    assert_eq!(number(summary, "pods_gone"), 8);
+    assert_eq!(
+        number(summary, "pods_gone"),
+        8,
+        "{}",
+        agent
+            .seen
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
     assert_eq!(
         agent.seen.last().map(|line| &line["event"]),
         Some(&Value::from("agent.stopping"))

@@ -217,32 +217,38 @@ impl Pod {
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        let since = match self.course {
-            Course::Stopping { since, .. } => since,
-            Course::Calling { call, sent, .. } | Course::Answered { call, sent, .. } => {
-                self.tell_stopped(call, termination.grace, first_seen, agenda, now);
-                sent
+        let (since, given) = match self.course {
+            // The kubelet's own last deletion, with grace 0, comes when the containers have stopped.
+            Course::Stopping { since, given, .. } if termination.grace == Grace::NONE => {
+                (since, given)
             }
-            Course::Waiting | Course::Exempt(_) | Course::Finished | Course::Gone(_) => now,
+            Course::Stopping { since, .. } => (since, termination.grace),
+            Course::Calling { call, sent, .. } | Course::Answered { call, sent, .. } => {
+                let given = if termination.grace == Grace::NONE {
+                    self.sent_grace()
+                } else {
+                    termination.grace
+                };
+                self.tell_stopped(call, given, first_seen, agenda, now);
+                (sent, given)
+            }
+            Course::Waiting | Course::Exempt(_) | Course::Finished | Course::Gone(_) => {
+                (now, termination.grace)
+            }
         };
-        self.record.stop = Some(StopSignal {
-            given: termination.grace,
-        });
+        self.record.stop = Some(StopSignal { given });
         if !agenda.is_trying(&Task::Pod(self.view.pod.uid.clone())) {
             agenda.close(&Task::Pod(self.view.pod.uid.clone()));
         }
         self.course = Course::Stopping {
             since,
-            given: termination.grace,
+            given,
             ends: termination.deletion_timestamp,
         };
     }
 
     pub(super) fn handle_gone(&mut self, first_seen: Moment, agenda: &mut Agenda, now: Moment) {
-        let given = match self.record.doubt {
-            Doubt::Sent(Some(grace)) => grace,
-            Doubt::Sent(None) | Doubt::Clear => self.view.grace,
-        };
+        let given = self.sent_grace();
         let (since, given) = match self.course {
             Course::Stopping { since, given, .. } => (since, given),
             Course::Calling { call, sent, .. }
@@ -275,6 +281,14 @@ impl Pod {
             stopped_after,
         };
         agenda.tell(Fact::Pod(self.fact(first_seen, now), news));
+    }
+
+    /// What the last call that may have taken effect gave the pod.
+    fn sent_grace(&self) -> Grace {
+        match self.record.doubt {
+            Doubt::Sent(Some(grace)) => grace,
+            Doubt::Sent(None) | Doubt::Clear => self.view.grace,
+        }
     }
 
     pub(super) fn tell_stopped(

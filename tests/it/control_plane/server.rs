@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 const NO_GO: i32 = 3;
 /// A port that was free when asked for may be taken a moment later; so often in a row it is something else.
 const ATTEMPTS: u32 = 3;
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running etcd and kube-apiserver. They end with this process, however it ends (see `serve.sh`).
 #[derive(Debug)]
