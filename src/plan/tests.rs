@@ -444,7 +444,7 @@ fn the_kubelets_last_deletion_with_grace_nought_is_no_shortened_grace() {
         stage.answer_pod(name, Outcome::Done);
     }
     stage.watch(WatchEvent::Seen(terminating("web", 30, 30, 5.0)));
-    stage.forward_to(8.0);
+    stage.forward_to(7.9);
     for name in ["web", "fast"] {
         stage.watch(WatchEvent::Seen(terminating(name, 30, 0, 8.0)));
         stage.watch(WatchEvent::Gone(PodUid::new(format!("uid-{name}"))));

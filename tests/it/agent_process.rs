@@ -97,20 +97,4 @@ impl AgentProcess {
             .expect("its status can be read")
             .code()
     }
-
-    /// Its resident memory in KiB.
-    pub fn resident_kib(&self) -> u64 {
-        let id = self.child.id().expect("the agent runs");
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
-        status
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix("VmRSS:")?
-                    .trim()
-                    .strip_suffix(" kB")?
-                    .parse()
-                    .ok()
-            })
-            .expect("a resident size")
-    }
 }

@@ -117,6 +117,34 @@ fn number(line: &Value, field: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_notice_the_api_server_hears_nothing_and_the_metadata_service_one_request_a_poll()
+{
+    let Some(stage) = Stage::set("idle").await else {
+        return;
+    };
+    let mut agent = stage.start_agent();
+    agent.line_of("agent.started").await;
+    let polls = |requests: &[String]| {
+        requests
+            .iter()
+            .filter(|line| line.contains("spot/instance-action"))
+            .count()
+    };
+    while polls(&stage.metadata.requests()) < 5 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    agent.terminate().await;
+    assert_eq!(agent.exit_code().await, Some(0));
+    let requests = stage.metadata.requests();
+    let others = requests.len() - polls(&requests);
+    assert_eq!(
+        others, 3,
+        "one token, one identity document, one life cycle: {requests:?}"
+    );
+    assert!(stage.agent_calls().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_evicts_every_pod_once_within_the_budgeted_requests_and_is_refused_nothing() {
     let Some(stage) = Stage::set("whole").await else {
         return;
