@@ -223,7 +223,6 @@ async fn assert_requests_are_within_the_budget(stage: &Stage, evictions: usize) 
         "{} requests for {evictions} evictions",
         calls.len()
     );
-    println!("{} requests for {evictions} evictions", calls.len());
 }
 
 async fn assert_events_tell_the_story(stage: &Stage) {

@@ -86,12 +86,15 @@ pub fn source(path: &str) -> PathBuf {
 
 async fn binaries() -> Result<PathBuf, StartError> {
     let build = source("tests/control-plane/build.sh");
-    let output = tokio::process::Command::new(&build)
+    let cannot = |error| StartError::Failed(format!("cannot run {}: {error}", build.display()));
+    // Its progress and its complaints go past libtest, which would keep them back. Not `output()`: it captures both.
+    let building = tokio::process::Command::new(&build)
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
-        .output()
-        .await
-        .map_err(|error| StartError::Failed(format!("cannot run {}: {error}", build.display())))?;
+        .spawn()
+        .map_err(cannot)?;
+    let output = building.wait_with_output().await.map_err(cannot)?;
     let directory = String::from_utf8_lossy(&output.stdout)
         .lines()
         .last()
