@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod imds;
 
 pub mod sim;
+pub mod simulate;
 
 pub mod args;
 pub mod duration;

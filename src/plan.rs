@@ -61,7 +61,7 @@ const RECALL_PATIENCE: Duration = Duration::from_secs(3);
 const RECORD_LIFETIME: Duration = Duration::from_mins(5);
 
 /// What the operator decided.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// How often the metadata service is asked for a notice.
     pub poll_interval: Duration,
@@ -75,6 +75,24 @@ pub struct Policy {
     pub max_in_flight: usize,
     /// The target groups that are to let go of this instance.
     pub groups: Vec<ConfiguredGroup>,
+}
+
+/// What an operator decides who decides nothing.
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            poll_interval: Duration::from_secs(5),
+            heartbeat_interval: Duration::from_secs(60),
+            margins: Margins {
+                end: Duration::from_secs(8),
+                volume: Duration::from_secs(15),
+                kept_grace: Duration::from_secs(60),
+            },
+            on_blocked: OnBlocked::Delete,
+            max_in_flight: 64,
+            groups: Vec::new(),
+        }
+    }
 }
 
 /// The agent's mind. See the module's documentation.

@@ -7,6 +7,7 @@ mod balancer_wire;
 mod cluster_wire;
 mod control_plane;
 mod control_plane_smoke;
+mod flags;
 mod imds_wire;
 mod live;
 mod metadata;

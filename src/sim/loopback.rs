@@ -1,0 +1,233 @@
+//! The world over HTTP on loopback: to its clients a metadata service, a Kubernetes API and a load balancer.
+//!
+//! Time is the given clock's. What the world does by itself happens when it is due: a task sleeps until then.
+
+mod elb;
+mod imds;
+mod kubernetes;
+mod objects;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::World;
+use super::journal::{Call, Service};
+use crate::clock::Clock;
+use crate::plan::time::Now;
+
+/// No request of the agent comes near this.
+const REQUEST_LIMIT: usize = 1024 * 1024;
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A world, its clock, and those who wait for it to change.
+#[derive(Debug)]
+pub struct Stage {
+    world: Mutex<World>,
+    clock: Clock,
+    changed: watch::Sender<()>,
+}
+
+impl Stage {
+    /// A stage for this world.
+    #[must_use]
+    pub fn new(world: World, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            world: Mutex::new(world),
+            clock,
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    /// Looks at the world as it is now, or changes it.
+    pub fn with<T>(&self, act: impl FnOnce(&mut World, Now) -> T) -> T {
+        let result = {
+            // A panic under this lock leaves a world that is still whole: its changes are single assignments.
+            let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = self.clock.now();
+            world.advance(now);
+            act(&mut world, now)
+        };
+        self.changed.send_replace(());
+        result
+    }
+
+    /// The clock of the world.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn record(&self, service: Service, verb: &'static str, object: String, status: u16) {
+        self.with(|world, now| {
+            world.journal.record(Call {
+                at: now.at,
+                service,
+                verb,
+                object,
+                status,
+            });
+        });
+    }
+
+    /// Looks at the world, and changes nothing.
+    fn look<T>(&self, read: impl FnOnce(&World) -> T) -> T {
+        read(&self.world.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets happen what happens by itself, for ever.
+    async fn keep_time(self: Arc<Self>) {
+        let mut changes = self.changes();
+        loop {
+            let due = self.look(World::next_change);
+            match due {
+                Some(due) => tokio::select! {
+                    () = self.clock.sleep_until(due) => self.with(|_, _| ()),
+                    _ = changes.changed() => {}
+                },
+                None => {
+                    // The sender is this very stage's, and lives as long as it.
+                    let _ = changes.changed().await;
+                }
+            }
+        }
+    }
+}
+
+/// The world's servers. They end when this is dropped.
+#[derive(Debug)]
+pub struct Loopback {
+    /// Where the metadata service is.
+    pub metadata: SocketAddr,
+    /// Where the Kubernetes API is.
+    pub kubernetes: SocketAddr,
+    /// Where the load balancer is.
+    pub balancer: SocketAddr,
+    _servers: JoinSet<()>,
+}
+
+impl Loopback {
+    /// Serves the world on free ports of 127.0.0.1.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub async fn serve(stage: &Arc<Stage>) -> io::Result<Self> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut servers = JoinSet::new();
+        servers.spawn(stage.clone().keep_time());
+        let metadata = listen(&mut servers, any, stage, imds::answer).await?;
+        let kubernetes = listen(&mut servers, any, stage, kubernetes::answer).await?;
+        let balancer = listen(&mut servers, any, stage, elb::answer).await?;
+        Ok(Self {
+            metadata,
+            kubernetes,
+            balancer,
+            _servers: servers,
+        })
+    }
+}
+
+/// A metadata service alone. It ends when this is dropped.
+#[derive(Debug)]
+pub struct MetadataServer {
+    /// Where it is.
+    pub address: SocketAddr,
+    _servers: JoinSet<()>,
+}
+
+impl MetadataServer {
+    /// Serves the world's metadata at `address`.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn serve(stage: &Arc<Stage>, address: SocketAddr) -> io::Result<Self> {
+        let mut servers = JoinSet::new();
+        let address = listen(&mut servers, address, stage, imds::answer).await?;
+        Ok(Self {
+            address,
+            _servers: servers,
+        })
+    }
+}
+
+/// A request, read to its end.
+type Read = Request<Bytes>;
+
+async fn listen<F, A>(
+    servers: &mut JoinSet<()>,
+    address: SocketAddr,
+    stage: &Arc<Stage>,
+    answer: F,
+) -> io::Result<SocketAddr>
+where
+    F: Fn(Arc<Stage>, Read) -> A + Copy + Send + 'static,
+    A: Future<Output = Response<Body>> + Send + 'static,
+{
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    let stage = stage.clone();
+    servers.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                // A connection that could not be accepted is its client's to try again.
+                Ok((stream, _)) = listener.accept() => {
+                    let stage = stage.clone();
+                    let serve = service_fn(move |request| respond(stage.clone(), request, answer));
+                    let connection = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), serve);
+                    connections.spawn(connection);
+                }
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            }
+        }
+    });
+    Ok(address)
+}
+
+async fn respond<F, A>(
+    stage: Arc<Stage>,
+    request: Request<Incoming>,
+    answer: F,
+) -> Result<Response<Body>, Infallible>
+where
+    F: Fn(Arc<Stage>, Read) -> A,
+    A: Future<Output = Response<Body>>,
+{
+    let (head, body) = request.into_parts();
+    let response = match Limited::new(body, REQUEST_LIMIT).collect().await {
+        Ok(body) => answer(stage, Request::from_parts(head, body.to_bytes())).await,
+        Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", String::new()),
+    };
+    Ok(response)
+}
+
+/// A whole answer.
+fn text(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
+    let body = Full::new(Bytes::from(body)).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static(content_type),
+    );
+    response
+}

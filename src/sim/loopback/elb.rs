@@ -1,0 +1,149 @@
+//! Elastic Load Balancing version 2 over HTTP: forms in, XML out, as the AWS Query protocol has it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use http::{Method, Response, StatusCode};
+
+use super::{Body, Read, Stage, text};
+use crate::plan::id::{InstanceId, TargetGroupArn};
+use crate::sim::balancer::{Health, NamedTarget, NoGroup, Registration};
+use crate::sim::journal::Service;
+
+const NAMESPACE: &str = "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/";
+
+/// Every answer has one; it only has to be there.
+const REQUEST_ID: &str = "00000000-0000-4000-8000-000000000000";
+
+/// A refusal: its code and message. All are the client's fault, and 400.
+struct Refusal(&'static str, String);
+
+pub(super) async fn answer(stage: Arc<Stage>, request: Read) -> Response<Body> {
+    let form: BTreeMap<String, String> = url::form_urlencoded::parse(request.body())
+        .into_owned()
+        .collect();
+    let action = form.get("Action").map(String::as_str);
+    let (verb, result) = match (request.method(), action) {
+        (&Method::POST, Some("DescribeTargetHealth")) => {
+            ("DescribeTargetHealth", describe(&stage, &form))
+        }
+        (&Method::POST, Some("DeregisterTargets")) => {
+            ("DeregisterTargets", deregister(&stage, &form))
+        }
+        (_, action) => {
+            let message = format!("The action {} is not valid", action.unwrap_or_default());
+            ("other", Err(Refusal("InvalidAction", message)))
+        }
+    };
+    let (status, body) = match result {
+        Ok(result) => (StatusCode::OK, success(verb, &result)),
+        Err(refusal) => (StatusCode::BAD_REQUEST, failure(&refusal)),
+    };
+    let group = form.get("TargetGroupArn").cloned().unwrap_or_default();
+    stage.record(Service::Balancer, verb, group, status.as_u16());
+    text(status, "text/xml", body)
+}
+
+fn describe(stage: &Stage, form: &BTreeMap<String, String>) -> Result<String, Refusal> {
+    let (arn, named) = (group(form)?, named_targets(form)?);
+    let healths = stage
+        .with(|world, _| world.balancer.describe(&arn, &named))
+        .map_err(|NoGroup| no_group())?;
+    let mut members = String::new();
+    for health in &healths {
+        members.push_str(&member(health));
+    }
+    Ok(format!(
+        "<TargetHealthDescriptions>{members}</TargetHealthDescriptions>"
+    ))
+}
+
+fn deregister(stage: &Stage, form: &BTreeMap<String, String>) -> Result<String, Refusal> {
+    let (arn, named) = (group(form)?, named_targets(form)?);
+    if named.is_empty() {
+        let message = "1 validation error detected: targets must not be empty".to_owned();
+        return Err(Refusal("ValidationError", message));
+    }
+    stage
+        .with(|world, now| world.balancer.deregister(&arn, &named, now.at))
+        .map_err(|NoGroup| no_group())?;
+    Ok(String::new())
+}
+
+fn group(form: &BTreeMap<String, String>) -> Result<TargetGroupArn, Refusal> {
+    let text = form.get("TargetGroupArn").map_or("", String::as_str);
+    TargetGroupArn::parse(text).map_err(|_| {
+        Refusal(
+            "ValidationError",
+            format!("'{text}' is not a valid target group ARN"),
+        )
+    })
+}
+
+fn no_group() -> Refusal {
+    Refusal(
+        "TargetGroupNotFound",
+        "One or more target groups not found".to_owned(),
+    )
+}
+
+/// `Targets.member.1.Id`, `Targets.member.1.Port`, `Targets.member.2.Id`, …
+fn named_targets(form: &BTreeMap<String, String>) -> Result<Vec<NamedTarget>, Refusal> {
+    let mut targets = Vec::new();
+    while let Some(id) = form.get(&format!("Targets.member.{}.Id", targets.len() + 1)) {
+        let port = match form.get(&format!("Targets.member.{}.Port", targets.len() + 1)) {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| {
+                Refusal("ValidationError", format!("'{text}' is not a valid port"))
+            })?),
+        };
+        targets.push(NamedTarget {
+            id: InstanceId::new(id.clone()),
+            port,
+        });
+    }
+    Ok(targets)
+}
+
+fn member(health: &Health) -> String {
+    let (state, reason) = match health.registration {
+        Some(Registration::Healthy) => ("healthy", None),
+        Some(Registration::Draining { .. }) => {
+            ("draining", Some("Target.DeregistrationInProgress"))
+        }
+        None => ("unused", Some("Target.NotRegistered")),
+    };
+    let mut xml = format!(
+        "<member><Target><Id>{}</Id><Port>{}</Port></Target><TargetHealth><State>{state}</State>",
+        escaped(health.target.id.as_str()),
+        health.target.port
+    );
+    if let Some(reason) = reason {
+        // Writing into a String cannot fail.
+        let _ = write!(xml, "<Reason>{reason}</Reason>");
+    }
+    xml.push_str("</TargetHealth></member>");
+    xml
+}
+
+fn success(action: &str, result: &str) -> String {
+    format!(
+        "<{action}Response xmlns=\"{NAMESPACE}\"><{action}Result>{result}</{action}Result>\
+         <ResponseMetadata><RequestId>{REQUEST_ID}</RequestId></ResponseMetadata></{action}Response>"
+    )
+}
+
+fn failure(Refusal(code, message): &Refusal) -> String {
+    format!(
+        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>{code}</Code>\
+         <Message>{}</Message></Error><RequestId>{REQUEST_ID}</RequestId></ErrorResponse>",
+        escaped(message)
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
