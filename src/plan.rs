@@ -24,6 +24,8 @@ pub mod id;
 pub mod node;
 pub mod notice;
 pub mod pod;
+mod policy;
+mod recall;
 mod response;
 mod sight;
 pub mod targets;
@@ -33,18 +35,19 @@ pub mod time;
 #[cfg(test)]
 mod tests;
 
+pub use policy::Policy;
+
 use std::time::Duration;
 
 use action::{Action, AttemptId, MachineIdentity, Outcome, Request, WatchEvent};
-use budget::Margins;
 use drain::{OnBlocked, Terms};
 use fact::{AgentState, Fact, InterruptionContext, StopReason};
 use health::{ApiHealth, MetadataHealth};
-use id::{InstanceId, NodeName, NoticeId, PodUid};
-use node::{Annotation, InterruptionRecord, NodeView};
+use id::{InstanceId, NodeName, PodUid};
+use node::NodeView;
 use notice::{Announcement, Interruption, Machine, Origin};
+use recall::{Recall, RecalledNode};
 use response::{Response, tell_beginning};
-use targets::ConfiguredGroup;
 use task::{Agenda, Task};
 use time::{Moment, Now};
 
@@ -53,47 +56,6 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// As long as the identity is not known, it is asked for this often.
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long a restarted agent waits to hear from the node's annotation before it acts without.
-const RECALL_PATIENCE: Duration = Duration::from_secs(3);
-
-/// A record whose deadline is this long past is of an interruption that EC2 did not carry out.
-const RECORD_LIFETIME: Duration = Duration::from_mins(5);
-
-/// What the operator decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// How often the metadata service is asked for a notice.
-    pub poll_interval: Duration,
-    /// How often a sign of life is given.
-    pub heartbeat_interval: Duration,
-    /// How the time before the deadline is used.
-    pub margins: Margins,
-    /// What is done about pods behind closed budgets.
-    pub on_blocked: OnBlocked,
-    /// How many evictions are in flight at most.
-    pub max_in_flight: usize,
-    /// The target groups that are to let go of this instance.
-    pub groups: Vec<ConfiguredGroup>,
-}
-
-/// What an operator decides who decides nothing.
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            poll_interval: Duration::from_secs(5),
-            heartbeat_interval: Duration::from_secs(60),
-            margins: Margins {
-                end: Duration::from_secs(8),
-                volume: Duration::from_secs(15),
-                kept_grace: Duration::from_secs(60),
-            },
-            on_blocked: OnBlocked::Delete,
-            max_in_flight: 64,
-            groups: Vec::new(),
-        }
-    }
-}
 
 /// The agent's mind. See the module's documentation.
 #[derive(Debug)]
@@ -131,20 +93,6 @@ enum Phase {
     Responding(Box<Response>),
     /// The deadline has passed.
     After(Box<Interruption>),
-}
-
-#[derive(Debug)]
-struct Recall {
-    announcement: Announcement,
-    seen: Now,
-    node: RecalledNode,
-}
-
-#[derive(Debug)]
-enum RecalledNode {
-    Unread,
-    Unreadable,
-    Read(Box<NodeView>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -372,9 +320,9 @@ impl Planner {
                 self.agenda.attempt(
                     Task::Cordon,
                     Request::ReadNode,
-                    Some(now.at + RECALL_PATIENCE),
+                    Some(now.at + recall::PATIENCE),
                 );
-                self.agenda.wait(Task::Recall, now.at + RECALL_PATIENCE);
+                self.agenda.wait(Task::Recall, now.at + recall::PATIENCE);
                 self.phase = Phase::Recalling(Box::new(Recall {
                     announcement,
                     seen: now,
@@ -476,7 +424,10 @@ impl Planner {
         view: Option<NodeView>,
         now: Now,
     ) {
-        let interruption = self.interruption_of(announcement, seen, view.as_ref(), now);
+        let machine = self
+            .instance()
+            .map_or(Machine::Node(&self.node), Machine::Instance);
+        let interruption = recall::interruption(machine, announcement, seen, view.as_ref(), now);
         self.tell_started(interruption.origin);
         tell_beginning(&interruption, announcement, &mut self.agenda, now);
         if interruption.deadline <= now.at {
@@ -505,63 +456,6 @@ impl Planner {
             now,
         );
         self.phase = Phase::Responding(Box::new(response));
-    }
-
-    fn interruption_of(
-        &self,
-        announcement: &Announcement,
-        seen: Now,
-        view: Option<&NodeView>,
-        now: Now,
-    ) -> Interruption {
-        let action = announcement.action.planned();
-        let server_now = announcement.server_now(seen) + now.at.since(seen.at);
-        if let Some(record) = view.and_then(|view| self.matching_record(view, announcement, seen)) {
-            return Interruption {
-                id: record.notice_id.clone(),
-                action,
-                time: record.time,
-                first_seen: seen.at,
-                deadline: if record.deadline > server_now {
-                    now.at + record.deadline.since(server_now)
-                } else {
-                    now.at - server_now.since(record.deadline)
-                },
-                deadline_wall: record.deadline,
-                origin: Origin::Resumed,
-            };
-        }
-        let machine = self
-            .instance()
-            .map_or(Machine::Node(&self.node), Machine::Instance);
-        let deadline = announcement.deadline(seen);
-        Interruption {
-            id: NoticeId::of(machine, action, announcement.time),
-            action,
-            time: announcement.time,
-            first_seen: seen.at,
-            deadline,
-            deadline_wall: announcement.server_now(seen) + deadline.since(seen.at),
-            origin: Origin::Begun,
-        }
-    }
-
-    /// The record of this very interruption, if the node carries it: same action, same instance, same boot as far as
-    /// they are known, and not of one that has long failed to happen. The time may differ: some mocks let it slide.
-    fn matching_record<'a>(
-        &self,
-        view: &'a NodeView,
-        announcement: &Announcement,
-        seen: Now,
-    ) -> Option<&'a InterruptionRecord> {
-        let Annotation::Record(record) = &view.annotation else {
-            return None;
-        };
-        let is_same = record.action == announcement.action.planned()
-            && agree(record.instance_id.as_ref(), self.instance())
-            && agree(record.boot_id.as_ref(), view.boot_id.as_ref())
-            && announcement.server_now(seen).since(record.deadline) < RECORD_LIFETIME;
-        is_same.then_some(record)
     }
 
     fn handle_deadline(&mut self, now: Moment) {
@@ -629,13 +523,5 @@ impl Planner {
 
     fn instance(&self) -> Option<&InstanceId> {
         self.identity.as_ref().map(|identity| &identity.instance_id)
-    }
-}
-
-/// Whether two readings say the same, as far as both are there.
-fn agree<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one == other,
-        (None, _) | (_, None) => true,
     }
 }

@@ -4,7 +4,9 @@
 //! that a user sees, `warn` is worth a look tomorrow, `error` is worth waking someone.
 
 mod fields;
+mod headline;
 mod line;
+mod names;
 
 use std::fmt;
 use std::panic::PanicHookInfo;
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 pub use self::line::{Level, Line};
 use crate::clock::Clock;
 use crate::plan::action::MachineIdentity;
-use crate::plan::fact::{AgentState, Fact, InterruptionContext};
+use crate::plan::fact::{Fact, InterruptionContext};
 use crate::plan::time::{Moment, Now};
 
 /// Where lines go: to a log, or to the story of a simulation.
@@ -92,7 +94,7 @@ impl Reporter {
 
     /// Reports one fact.
     pub fn report(&self, fact: &Fact, standing: &Standing<'_>, now: Now) {
-        let (event, level, msg) = fields::headline(fact);
+        let (event, level, msg) = headline::of(fact);
         let mut line = self.line(event, level, msg, standing, now);
         line.add_all(fields::of(fact, standing, &self.base.configuration));
         if let Fact::Heartbeat { .. } = fact {
@@ -179,12 +181,4 @@ fn seconds(duration: std::time::Duration) -> Value {
 /// A number of seconds with milliseconds: more digits only make a line longer.
 fn rounded(seconds: f64) -> Value {
     json!((seconds * 1e3).round() / 1e3)
-}
-
-const fn state_name(state: AgentState) -> &'static str {
-    match state {
-        AgentState::Idle => "idle",
-        AgentState::Draining => "draining",
-        AgentState::After => "after",
-    }
 }
