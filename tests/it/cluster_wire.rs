@@ -6,7 +6,6 @@ mod answers;
 mod calls;
 mod connections;
 mod credentials;
-mod server;
 mod views;
 mod watching;
 

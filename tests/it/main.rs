@@ -11,5 +11,6 @@ mod flags;
 mod imds_wire;
 mod live;
 mod metadata;
+mod scripted;
 mod sim_api;
 mod tidy;

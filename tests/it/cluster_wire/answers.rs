@@ -5,12 +5,12 @@ use std::time::Duration;
 use spot_interrupt_handler::clock::{Clock, Elapsed};
 use spot_interrupt_handler::ports::{Cluster, ClusterError, Refusal};
 
-use super::server::{Reply, Server, json, typed};
 use super::{chain, cluster_at, refusal, web_0};
+use crate::scripted::{Reply, Server, json, typed};
 
 async fn eviction_answered(reply: Reply) -> (Refusal, u16, String) {
     let server = Server::replying([reply]).await;
-    refusal(server.cluster().await.evict(&web_0(), None).await)
+    refusal(cluster_at(&server.url).await.evict(&web_0(), None).await)
 }
 
 const BUDGET: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Cannot evict pod as it would violate the pod's disruption budget.","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web needs 3 healthy pods and has 3 currently"}]},"code":429}"#;
@@ -145,7 +145,7 @@ async fn an_eviction_answered_with_201_is_accepted_even_if_the_rest_never_comes(
         json(201, ""),
     ] {
         let server = Server::replying([reply]).await;
-        let cluster = server.cluster().await;
+        let cluster = cluster_at(&server.url).await;
         cluster.evict(&web_0(), None).await.expect("an eviction");
     }
 }
@@ -153,7 +153,7 @@ async fn an_eviction_answered_with_201_is_accepted_even_if_the_rest_never_comes(
 #[tokio::test]
 async fn silence_is_ended_by_the_caller_alone() {
     let server = Server::replying([Reply::Silence]).await;
-    let cluster = server.cluster().await;
+    let cluster = cluster_at(&server.url).await;
     let clock = Clock::real();
     let limit = clock.now().at + Duration::from_millis(300);
     let result = clock.until(limit, cluster.evict(&web_0(), None)).await;
@@ -172,7 +172,11 @@ async fn a_connection_that_breaks_before_or_in_the_answer_is_a_lost_call() {
         Reply::Reset(begun.to_owned()),
     ] {
         let server = Server::replying([reply]).await;
-        let error = server.cluster().await.node().await.expect_err("no answer");
+        let error = cluster_at(&server.url)
+            .await
+            .node()
+            .await
+            .expect_err("no answer");
         assert!(matches!(error, ClusterError::Lost(_)), "{error:?}");
         assert_eq!(server.received().len(), 1, "no repetition");
     }
@@ -181,7 +185,11 @@ async fn a_connection_that_breaks_before_or_in_the_answer_is_a_lost_call() {
 #[tokio::test]
 async fn what_is_not_http_is_a_lost_call() {
     let server = Server::replying([Reply::Torn("SSH-2.0-OpenSSH_9.6\r\n".to_owned())]).await;
-    let error = server.cluster().await.node().await.expect_err("no answer");
+    let error = cluster_at(&server.url)
+        .await
+        .node()
+        .await
+        .expect_err("no answer");
     assert!(matches!(error, ClusterError::Lost(_)), "{error:?}");
 }
 
@@ -216,7 +224,11 @@ async fn a_success_that_cannot_be_read_is_unreadable_and_shows_its_beginning() {
         r#"{"kind":"PodList","metadata":{"resourceVersion":"1"},"items":[{"metadata":{"name":"#,
     ] {
         let server = Server::replying([json(200, body)]).await;
-        let error = server.cluster().await.pods().await.expect_err("no list");
+        let error = cluster_at(&server.url)
+            .await
+            .pods()
+            .await
+            .expect_err("no list");
         assert!(matches!(error, ClusterError::Unreadable(_)), "{body}");
         let beginning = format!("{:?}", &body[..body.len().min(200)]);
         assert!(chain(&error).contains(&beginning), "{error:?}");
@@ -231,7 +243,11 @@ async fn a_node_without_uid_or_version_is_unreadable() {
         r#"{"kind":"Pod","apiVersion":"v1","metadata":{"uid":"u","resourceVersion":"1"}}"#,
     ] {
         let server = Server::replying([json(200, body)]).await;
-        let error = server.cluster().await.node().await.expect_err("no node");
+        let error = cluster_at(&server.url)
+            .await
+            .node()
+            .await
+            .expect_err("no node");
         assert!(matches!(error, ClusterError::Unreadable(_)), "{error:?}");
     }
 }
@@ -243,7 +259,11 @@ async fn a_body_without_end_is_refused_and_not_held() {
         std::sync::Arc::default(),
     )])
     .await;
-    let error = server.cluster().await.pods().await.expect_err("too long");
+    let error = cluster_at(&server.url)
+        .await
+        .pods()
+        .await
+        .expect_err("too long");
     assert!(matches!(error, ClusterError::Unreadable(_)), "{error:?}");
     assert_eq!(
         chain(&error),

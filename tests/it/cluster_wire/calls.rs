@@ -13,8 +13,8 @@ use spot_interrupt_handler::plan::notice::InterruptionAction;
 use spot_interrupt_handler::plan::time::WallTime;
 use spot_interrupt_handler::ports::Cluster;
 
-use super::server::{Reply, Server, json};
-use super::{NODE, web_0};
+use super::{NODE, cluster_at, web_0};
+use crate::scripted::{Reply, Server, json};
 
 fn created() -> Reply {
     json(
@@ -55,8 +55,7 @@ fn record() -> InterruptionRecord {
 #[tokio::test]
 async fn an_eviction_carries_the_uid_and_no_grace_period_when_the_pods_own_holds() {
     let server = Server::replying([created()]).await;
-    server
-        .cluster()
+    cluster_at(&server.url)
         .await
         .evict(&web_0(), None)
         .await
@@ -81,7 +80,7 @@ async fn an_eviction_carries_the_uid_and_no_grace_period_when_the_pods_own_holds
 #[tokio::test]
 async fn an_eviction_carries_the_grace_period_that_is_left() {
     let server = Server::replying([created()]).await;
-    let cluster = server.cluster().await;
+    let cluster = cluster_at(&server.url).await;
     cluster
         .evict(&web_0(), Some(Grace::from_secs(112)))
         .await
@@ -95,7 +94,7 @@ async fn an_eviction_carries_the_grace_period_that_is_left() {
 #[tokio::test]
 async fn a_delete_carries_uid_and_grace_period_and_is_done_with_200_and_202_alike() {
     let server = Server::replying([json(200, "{}"), json(202, "{}")]).await;
-    let cluster = server.cluster().await;
+    let cluster = cluster_at(&server.url).await;
     for grace in [Some(Grace::from_secs(7)), None] {
         cluster.delete(&web_0(), grace).await.expect("a deletion");
     }
@@ -122,8 +121,7 @@ async fn a_cordon_is_one_merge_patch_under_the_version_that_was_read() {
         label: LabelWrite::Set,
         record: Some(record()),
     };
-    let node = server
-        .cluster()
+    let node = cluster_at(&server.url)
         .await
         .cordon(&patch)
         .await
@@ -165,8 +163,7 @@ async fn a_cordon_without_version_label_and_record_touches_nothing_else() {
         label: LabelWrite::Keep,
         record: None,
     };
-    server
-        .cluster()
+    cluster_at(&server.url)
         .await
         .cordon(&patch)
         .await
@@ -180,7 +177,11 @@ async fn a_cordon_without_version_label_and_record_touches_nothing_else() {
 #[tokio::test]
 async fn the_node_is_read_by_name() {
     let server = Server::replying([node_answer()]).await;
-    let node = server.cluster().await.node().await.expect("the node");
+    let node = cluster_at(&server.url)
+        .await
+        .node()
+        .await
+        .expect("the node");
     assert_eq!(server.only().line, format!("GET /api/v1/nodes/{NODE}"));
     assert_eq!(node.uid, "8f3f");
     assert_eq!(node.exclusion_label.as_deref(), Some("true"));
@@ -196,7 +197,7 @@ async fn pods_are_listed_for_this_node_from_the_watch_cache_without_pages() {
     let list =
         r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"77"},"items":[]}"#;
     let server = Server::replying([json(200, list)]).await;
-    let (pods, version) = server.cluster().await.pods().await.expect("a list");
+    let (pods, version) = cluster_at(&server.url).await.pods().await.expect("a list");
     assert_eq!((pods, version), (vec![], ResourceVersion::new("77")));
     assert_eq!(
         server.only().line.replace("?&", "?"),
@@ -207,7 +208,7 @@ async fn pods_are_listed_for_this_node_from_the_watch_cache_without_pages() {
 #[tokio::test]
 async fn a_watch_goes_on_from_a_version_with_bookmarks_and_the_same_selector() {
     let server = Server::replying([json(200, "")]).await;
-    let cluster = server.cluster().await;
+    let cluster = cluster_at(&server.url).await;
     let _ = cluster
         .watch(&ResourceVersion::new("77"))
         .await
@@ -241,7 +242,7 @@ fn drained(node_uid: Option<&str>) -> NodeEvent {
 #[tokio::test]
 async fn an_event_about_the_node_is_posted_where_node_events_live() {
     let server = Server::replying([json(201, "{}"), json(201, "{}")]).await;
-    let cluster = server.cluster().await;
+    let cluster = cluster_at(&server.url).await;
     cluster
         .publish(&drained(Some("8f3f")))
         .await
@@ -283,8 +284,7 @@ fn is_about_now(time: jiff::Timestamp) -> bool {
 async fn an_event_that_is_there_already_is_published() {
     let body = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"events \"x\" already exists","reason":"AlreadyExists","code":409}"#;
     let server = Server::replying([json(409, body)]).await;
-    server
-        .cluster()
+    cluster_at(&server.url)
         .await
         .publish(&drained(None))
         .await

@@ -9,8 +9,8 @@ use spot_interrupt_handler::plan::id::NodeName;
 use spot_interrupt_handler::ports::{Cluster, Refusal};
 use tempfile::TempDir;
 
-use super::server::{Reply, Server, json};
 use super::{NODE, chain, cluster_from, refusal};
+use crate::scripted::{Reply, Server, json};
 
 fn unauthorized() -> Reply {
     let status = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}"#;

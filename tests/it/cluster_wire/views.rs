@@ -7,8 +7,8 @@ use spot_interrupt_handler::plan::pod::{Owner, PodProgress, PodView, Termination
 use spot_interrupt_handler::plan::time::WallTime;
 use spot_interrupt_handler::ports::Cluster;
 
-use super::server::{Server, json};
-use super::web_0;
+use super::{cluster_at, web_0};
+use crate::scripted::{Server, json};
 
 /// A running, ready pod with these fields over it.
 fn pod(over: &Value) -> Value {
@@ -63,7 +63,12 @@ async fn listed(pods: &[Value]) -> Vec<PodView> {
         "metadata": {"resourceVersion": "1"}, "items": pods,
     });
     let server = Server::replying([json(200, list.to_string())]).await;
-    server.cluster().await.pods().await.expect("a list").0
+    cluster_at(&server.url)
+        .await
+        .pods()
+        .await
+        .expect("a list")
+        .0
 }
 
 async fn view(over: Value) -> PodView {
@@ -227,7 +232,15 @@ async fn a_list_of_null_is_an_empty_list() {
     let list =
         r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":null}"#;
     let server = Server::replying([json(200, list)]).await;
-    assert_eq!(server.cluster().await.pods().await.expect("a list").0, []);
+    assert_eq!(
+        cluster_at(&server.url)
+            .await
+            .pods()
+            .await
+            .expect("a list")
+            .0,
+        []
+    );
 }
 
 #[tokio::test]
@@ -235,7 +248,7 @@ async fn a_bare_node_is_open_and_carries_nothing_of_ours() {
     let node = r#"{"kind":"Node","apiVersion":"v1","metadata":{"uid":"u","resourceVersion":"1"}}"#;
     let foreign = r#"{"kind":"Node","apiVersion":"v1","metadata":{"uid":"u","resourceVersion":"1","annotations":{"spot-interrupt-handler/interruption":"{\"v\":2}"}},"spec":{"unschedulable":false}}"#;
     let server = Server::replying([json(200, node), json(200, foreign)]).await;
-    let cluster = server.cluster().await;
+    let cluster = cluster_at(&server.url).await;
     let seen = cluster.node().await.expect("a node");
     assert_eq!(seen.scheduling, Scheduling::Open);
     assert_eq!(

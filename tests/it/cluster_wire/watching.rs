@@ -12,8 +12,8 @@ use spot_interrupt_handler::plan::id::{PodUid, ResourceVersion};
 use spot_interrupt_handler::ports::{Cluster, ClusterError, Refusal};
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::refusal;
-use super::server::{Reply, Server, json};
+use super::{cluster_at, refusal};
+use crate::scripted::{Reply, Server, json};
 
 const BOOKMARK: &str = r#"{"type":"BOOKMARK","object":{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"80","creationTimestamp":null},"spec":{"containers":null},"status":{}}}"#;
 
@@ -33,7 +33,7 @@ fn line(kind: &str, uid: &str) -> String {
 /// Every item of a watch whose answer is this reply, in a few words.
 async fn watched(reply: Reply) -> Vec<String> {
     let server = Server::replying([reply]).await;
-    let cluster = server.cluster().await;
+    let cluster = cluster_at(&server.url).await;
     let watch = cluster
         .watch(&ResourceVersion::new("78"))
         .await
@@ -75,7 +75,7 @@ async fn a_watch_brings_pods_seen_pods_gone_and_bookmarks_and_ends_with_the_serv
 async fn events_arrive_as_they_are_sent_however_they_are_cut() {
     let (sender, pieces) = unbounded_channel();
     let server = Server::replying([Reply::Pieces(pieces)]).await;
-    let cluster = server.cluster().await;
+    let cluster = cluster_at(&server.url).await;
     let watch = cluster
         .watch(&ResourceVersion::new("78"))
         .await
@@ -102,7 +102,7 @@ async fn events_arrive_as_they_are_sent_however_they_are_cut() {
 async fn a_version_that_is_too_old_is_expired_as_an_answer_and_as_an_event_alike() {
     let status = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version: 1 (80)","reason":"Expired","code":410}"#;
     let server = Server::replying([json(410, status)]).await;
-    let cluster = server.cluster().await;
+    let cluster = cluster_at(&server.url).await;
     let answer = cluster.watch(&ResourceVersion::new("1")).await.map(|_| ());
     assert_eq!(
         refusal(answer),
@@ -183,7 +183,7 @@ async fn a_watch_takes_no_more_from_the_server_than_its_caller_reads() {
     let written = Arc::new(AtomicUsize::new(0));
     let many = format!("{BOOKMARK}\n").repeat(400);
     let server = Server::replying([Reply::Flood(many, written.clone())]).await;
-    let cluster = server.cluster().await;
+    let cluster = cluster_at(&server.url).await;
     let watch = cluster
         .watch(&ResourceVersion::new("78"))
         .await

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use spot_interrupt_handler::cluster::KubeCluster;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -83,11 +82,6 @@ impl Server {
             }
         });
         Self { url, received }
-    }
-
-    /// The adapter against this server.
-    pub async fn cluster(&self) -> KubeCluster {
-        super::cluster_at(&self.url).await
     }
 
     /// Everything that was asked so far.
