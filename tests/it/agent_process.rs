@@ -24,7 +24,13 @@ pub struct AgentProcess {
 impl AgentProcess {
     /// Starts the agent with nothing in its environment but what is given.
     pub fn start(kubeconfig: &Path, flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_spot-interrupt-handler"))
+        let program = Path::new(env!("CARGO_BIN_EXE_spot-interrupt-handler"));
+        Self::start_build(program, kubeconfig, flags)
+    }
+
+    /// The same with another build of it.
+    pub fn start_build(program: &Path, kubeconfig: &Path, flags: &[&str]) -> Self {
+        let mut child = Command::new(program)
             .arg("run")
             .args(flags)
             .env_clear()
@@ -72,6 +78,11 @@ impl AgentProcess {
             .collect()
     }
 
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the agent runs")
+    }
+
     /// SIGKILL: no more lines, no time to say goodbye.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("the agent can be killed");
@@ -79,9 +90,8 @@ impl AgentProcess {
 
     /// SIGTERM.
     pub async fn terminate(&self) {
-        let id = self.child.id().expect("the agent runs");
         let killed = Command::new("kill")
-            .args(["-TERM", &id.to_string()])
+            .args(["-TERM", &self.id().to_string()])
             .status()
             .await
             .expect("kill runs");

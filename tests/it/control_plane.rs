@@ -117,12 +117,17 @@ impl ControlPlane {
 
     /// A kubeconfig file with this bearer token, for programs that want one. It goes away with the server.
     pub fn kubeconfig_for(&self, token: &str) -> PathBuf {
+        self.kubeconfig_at(self.server_url(), token)
+    }
+
+    /// The same for a server that is reached at another address.
+    pub fn kubeconfig_at(&self, url: &str, token: &str) -> PathBuf {
         let number = self.kubeconfigs.fetch_add(1, Ordering::Relaxed);
         let path = self
             .server
             .directory
             .join(format!("kubeconfig-{number}.json"));
-        let content = kubeconfig(self.server_url(), &self.ca_path(), token).to_string();
+        let content = kubeconfig(url, &self.ca_path(), token).to_string();
         std::fs::write(&path, content).expect("the server's directory can be written");
         path
     }

@@ -4,111 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use crate::agent_process::AgentProcess;
-use crate::control_plane::{
-    AGENT, AuditEvent, AuditMark, ControlPlane, FakeKubelet, PodOnNode, create_budget,
-    create_namespace, create_node,
-};
-use crate::metadata::MetadataService;
-
-/// A node with an agent's credentials, a kubelet and a metadata service.
-struct Stage {
-    plane: &'static ControlPlane,
-    admin: kube::Client,
-    node: String,
-    namespace: String,
-    agent_uid: String,
-    kubeconfig: std::path::PathBuf,
-    metadata: MetadataService,
-    kubelet: FakeKubelet,
-    mark: AuditMark,
-}
-
-impl Stage {
-    async fn set(name: &str) -> Option<Self> {
-        let plane = ControlPlane::shared().await?;
-        plane.apply_base().await;
-        let admin = plane.admin().await;
-        let node = format!("node-{name}");
-        let instance = "i-0123456789abcdef0";
-        create_node(&admin, &node, &format!("aws:///eu-west-1a/{instance}")).await;
-        let namespace = create_namespace(&admin, name).await;
-        let agent = plane.agent_token(&node, &format!("agent-{name}")).await;
-        Some(Self {
-            plane,
-            node: node.clone(),
-            namespace,
-            agent_uid: agent.pod_uid,
-            kubeconfig: plane.kubeconfig_for(&agent.token),
-            metadata: MetadataService::start(instance).await,
-            kubelet: FakeKubelet::start(admin.clone(), &node),
-            mark: plane.audit_mark(),
-            admin,
-        })
-    }
-
-    fn pod(&self, name: &str) -> PodOnNode {
-        PodOnNode::new(&self.namespace, name, &self.node)
-    }
-
-    fn start_agent(&self) -> AgentProcess {
-        AgentProcess::start(
-            &self.kubeconfig,
-            &[
-                "--node-name",
-                &self.node,
-                "--pod-uid",
-                &self.agent_uid,
-                "--imds-endpoint",
-                &self.metadata.url,
-                "--poll-interval",
-                "1s",
-            ],
-        )
-    }
-
-    /// What the agent asked the API server for, as the server's own log has it.
-    async fn agent_calls(&self) -> Vec<AuditEvent> {
-        let mut calls = self.plane.audit_events_of_all_stages(self.mark).await;
-        calls.retain(|call| {
-            call.token_node.as_deref() == Some(&self.node)
-                && call.user.ends_with(AGENT)
-                && (call.stage == "ResponseComplete"
-                    || call.verb == "watch" && call.stage == "ResponseStarted")
-        });
-        // A watch that has ended is logged twice.
-        let mut watches = std::collections::BTreeSet::new();
-        calls.retain(|call| call.verb != "watch" || watches.insert(call.received));
-        calls
-    }
-
-    async fn pods_left(&self) -> Vec<String> {
-        let pods: Api<Pod> = Api::namespaced(self.admin.clone(), &self.namespace);
-        let listed = pods.list(&ListParams::default()).await.expect("the pods");
-        listed
-            .items
-            .into_iter()
-            .filter_map(|pod| pod.metadata.name)
-            .collect()
-    }
-
-    async fn annotation(&self) -> Value {
-        let node = Api::<Node>::all(self.admin.clone())
-            .get(&self.node)
-            .await
-            .expect("the node");
-        let annotations = node.metadata.annotations.unwrap_or_default();
-        let text = annotations
-            .get("spot-interrupt-handler/interruption")
-            .unwrap_or_else(|| panic!("no annotation among {annotations:?}"));
-        serde_json::from_str(text).expect("the annotation is JSON")
-    }
-}
+use crate::control_plane::{AuditEvent, create_budget};
+use crate::stage::Stage;
 
 fn number(line: &Value, field: &str) -> u64 {
     line[field]

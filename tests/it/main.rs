@@ -7,10 +7,16 @@ mod balancer_wire;
 mod cluster_wire;
 mod control_plane;
 mod control_plane_smoke;
+// What the tests leave over of these two, the figures use.
+#[allow(dead_code)]
+mod dockerfile;
 mod flags;
+mod image;
 mod imds_wire;
 mod live;
 mod metadata;
 mod scripted;
 mod sim_api;
+#[allow(dead_code)]
+mod stage;
 mod tidy;
