@@ -186,19 +186,46 @@ fn the_code_map_names_every_module() {
     assert_eq!(unnamed, Vec::<String>::new());
 }
 
+/// Every page of the repository.
+fn documents() -> Vec<String> {
+    let mut pages = Vec::new();
+    for folder in ["", "docs", "docs/decisions"] {
+        for entry in fs::read_dir(root().join(folder)).expect("a folder of documents") {
+            let name = entry.expect("an entry of that folder").file_name();
+            let name = name.into_string().expect("a name");
+            if name.ends_with(".md") {
+                pages.push(Path::new(folder).join(name).display().to_string());
+            }
+        }
+    }
+    pages.sort();
+    assert!(pages.len() > 10, "{pages:?}");
+    pages
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut broken = Vec::new();
+    for name in documents() {
+        let text = fs::read_to_string(root().join(&name)).expect("a page");
+        let folder = Path::new(&name).parent().expect("a folder");
+        for rest in text.split("](").skip(1) {
+            let link = rest.split([')', '#']).next().unwrap_or_default();
+            let is_elsewhere = link.is_empty() || link.contains("://");
+            if !is_elsewhere && !root().join(folder).join(link).exists() {
+                broken.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    assert_eq!(broken, Vec::<String>::new());
+}
+
 #[test]
 fn markdown_has_one_sentence_a_line() {
     let mut crowded = Vec::new();
-    for name in [
-        "README.md",
-        "ARCHITECTURE.md",
-        "CONTRIBUTING.md",
-        "SECURITY.md",
-        "CHANGELOG.md",
-        "docs/simulation.md",
-    ] {
-        let text =
-            fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    for name in documents() {
+        let text = fs::read_to_string(root().join(&name))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut fenced = false;
         for (index, line) in text.lines().enumerate() {
             if line.starts_with("```") {
