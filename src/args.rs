@@ -121,6 +121,18 @@ struct SimulateArgs {
     /// How many seconds pass in each real one, for agent and world alike.
     #[arg(long, env = "SIH_SPEED", value_name = "N", default_value = "6", value_parser = speed)]
     speed: f64,
+    /// Plays so many interruptions drawn from seeds instead, in virtual time, and judges them by every rule; one is told in full.
+    #[arg(long, env = "SIH_RANDOM", value_name = "N", conflicts_with_all = ["scenario", "speed"], value_parser = clap::value_parser!(u64).range(1..))]
+    random: Option<u64>,
+    /// The first of the seeds.
+    #[arg(
+        long,
+        env = "SIH_SEED",
+        value_name = "N",
+        requires = "random",
+        default_value = "0"
+    )]
+    seed: u64,
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +186,13 @@ pub enum Command {
         /// How fast.
         speed: f64,
     },
+    /// Play interruptions drawn from seeds.
+    SimulateRandom {
+        /// How many.
+        count: u64,
+        /// The first seed.
+        seed: u64,
+    },
     /// Serve metadata.
     MockImds {
         /// Where.
@@ -223,9 +242,16 @@ pub fn parse(
         CliCommand::Run(args) => {
             run_config(*args, &environment).map(|config| Command::Run(Box::new(config)))
         }
-        CliCommand::Simulate(SimulateArgs { scenario, speed }) => {
-            Ok(Command::Simulate { scenario, speed })
-        }
+        CliCommand::Simulate(args) => Ok(match args.random {
+            Some(count) => Command::SimulateRandom {
+                count,
+                seed: args.seed,
+            },
+            None => Command::Simulate {
+                scenario: args.scenario,
+                speed: args.speed,
+            },
+        }),
         CliCommand::MockImds(MockImdsArgs {
             bind,
             port,

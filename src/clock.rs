@@ -6,6 +6,8 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -16,8 +18,20 @@ use crate::plan::time::{Moment, Now, WallTime};
 #[derive(Clone, Debug)]
 pub struct Clock {
     started: Instant,
-    wall_at_start: SystemTime,
+    wall: Wall,
     speed: f64,
+}
+
+/// Where the time of day comes from.
+#[derive(Clone, Debug)]
+enum Wall {
+    /// The system's clock, read, not derived, so that a jump of it is seen; only its speed is ours.
+    System { at_start: SystemTime },
+    /// The monotonic clock, and what somebody has set the other one to besides.
+    Simulated {
+        at_start: WallTime,
+        set_by_millis: Arc<AtomicI64>,
+    },
 }
 
 /// A wait that ended before what was waited for.
@@ -37,8 +51,53 @@ impl Clock {
     pub fn at_speed(speed: f64) -> Self {
         Self {
             started: Instant::now(),
-            wall_at_start: SystemTime::now(),
+            wall: Wall::System {
+                at_start: SystemTime::now(),
+            },
             speed,
+        }
+    }
+
+    /// Starts a clock that runs with the runtime's own time, which a simulation has stopped and lets jump from one event to the next;
+    /// `at_start` is the time of day.
+    #[must_use]
+    pub fn simulated(at_start: WallTime) -> Self {
+        Self {
+            started: Instant::now(),
+            wall: Wall::Simulated {
+                at_start,
+                set_by_millis: Arc::default(),
+            },
+            speed: 1.0,
+        }
+    }
+
+    /// The same clock as another machine has it, whose time of day differs by this much.
+    #[must_use]
+    pub fn skewed_by(&self, millis: i64) -> Self {
+        let wall = match &self.wall {
+            Wall::System { at_start } => Wall::System {
+                at_start: *at_start,
+            },
+            Wall::Simulated { at_start, .. } => Wall::Simulated {
+                at_start: *at_start,
+                set_by_millis: Arc::new(AtomicI64::new(millis)),
+            },
+        };
+        Self {
+            started: self.started,
+            wall,
+            speed: self.speed,
+        }
+    }
+
+    /// Somebody sets the time of day of this clock and its copies by this much; only a simulated one can be set.
+    pub fn set_by(&self, millis: i64) {
+        match &self.wall {
+            Wall::System { .. } => {}
+            Wall::Simulated { set_by_millis, .. } => {
+                set_by_millis.fetch_add(millis, Ordering::Relaxed);
+            }
         }
     }
 
@@ -48,13 +107,9 @@ impl Clock {
         let elapsed = Instant::now()
             .saturating_duration_since(self.started)
             .mul_f64(self.speed);
-        // The wall clock is read, not derived, so that a jump of it is seen; only its speed is ours.
-        let wall_elapsed = SystemTime::now()
-            .duration_since(self.wall_at_start)
-            .map_or(Duration::ZERO, |elapsed| elapsed.mul_f64(self.speed));
         Now {
             at: Moment::after_origin(elapsed),
-            wall: wall_time(self.wall_at_start) + wall_elapsed,
+            wall: self.wall.read(elapsed, self.speed),
         }
     }
 
@@ -78,6 +133,26 @@ impl Clock {
         tokio::time::timeout_at(self.started + real, future)
             .await
             .map_err(|_| Elapsed)
+    }
+}
+
+impl Wall {
+    fn read(&self, elapsed: Duration, speed: f64) -> WallTime {
+        match self {
+            Self::System { at_start } => {
+                let since_start = SystemTime::now()
+                    .duration_since(*at_start)
+                    .map_or(Duration::ZERO, |elapsed| elapsed.mul_f64(speed));
+                wall_time(*at_start) + since_start
+            }
+            Self::Simulated {
+                at_start,
+                set_by_millis,
+            } => {
+                let now = *at_start + elapsed;
+                WallTime::from_millis(now.millis() + set_by_millis.load(Ordering::Relaxed))
+            }
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 //! Requests are built by kube and sent raw, because kube's typed calls lose what the drain lives on: `Api::evict`
 //! drops its options, and the `Retry-After` of a 429 and its plain text are gone before a caller sees them.
 
-mod annotation;
 mod answer;
 mod client;
 mod event;
@@ -25,8 +24,6 @@ use kube::client::Body;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
-pub use annotation::{INTERRUPTION_ANNOTATION, read_annotation, write_annotation};
-pub use node::EXCLUSION_LABEL;
 pub use source::{ConnectError, Source};
 
 use crate::clock::Clock;

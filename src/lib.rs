@@ -3,6 +3,8 @@
 pub mod plan;
 pub mod ports;
 
+pub mod annotation;
+
 pub mod agent;
 pub mod attempt;
 

@@ -18,9 +18,10 @@ use spot_interrupt_handler::imds::Imds;
 use spot_interrupt_handler::plan::Planner;
 use spot_interrupt_handler::plan::fact::Fact;
 use spot_interrupt_handler::report::{self, Base, Configuration, Level, Reporter, Standing};
-use spot_interrupt_handler::sim::loopback::{MetadataServer, Stage};
+use spot_interrupt_handler::sim::loopback::MetadataServer;
 use spot_interrupt_handler::sim::metadata::ScheduledNotice;
 use spot_interrupt_handler::sim::scenario::Scenario;
+use spot_interrupt_handler::sim::stage::Stage;
 use spot_interrupt_handler::simulate::{self, Played};
 use spot_interrupt_handler::telemetry::{self, Stdout};
 use tokio::signal::unix::{SignalKind, signal};
@@ -75,10 +76,12 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
                 }
             };
             let played = runtime.block_on(simulate::play(&scenario, speed, io::stdout()))?;
-            Ok(match played {
-                Played::AsStated => ExitCode::SUCCESS,
-                Played::Otherwise => ExitCode::FAILURE,
-            })
+            Ok(exit_code(played))
+        }
+        Command::SimulateRandom { count, seed } => {
+            let played = simulate::random::play_random(count, seed, &mut io::stdout())
+                .context("telling what happened")?;
+            Ok(exit_code(played))
         }
         Command::MockImds {
             bind,
@@ -89,6 +92,13 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             runtime.block_on(serve_metadata(address, notice_after))?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+fn exit_code(played: Played) -> ExitCode {
+    match played {
+        Played::AsStated => ExitCode::SUCCESS,
+        Played::Otherwise => ExitCode::FAILURE,
     }
 }
 

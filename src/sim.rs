@@ -2,19 +2,25 @@
 //! target groups the instance is registered in, and the metadata service that announces the end.
 //!
 //! The model is typed, deterministic and knows neither sockets nor clocks: every question is asked with the time it is
-//! asked at, and [`World::advance`] lets time pass. [`loopback`] serves it over HTTP to the real adapters. What it
-//! answers follows what a real API server, kubelet and load balancer were seen to answer.
+//! asked at, and [`World::advance`] lets time pass. [`loopback`] serves it over HTTP to the real adapters; [`ports`] are
+//! the agent's ports onto it without sockets, through whatever [`faults`] there are. What it answers follows what a real
+//! API server, kubelet and load balancer were seen to answer.
 
 pub mod balancer;
 pub mod budget;
 pub mod cluster;
+pub mod faults;
 pub mod journal;
+pub mod judge;
 pub mod loopback;
 pub mod metadata;
 pub mod node;
 pub mod pod;
+pub mod ports;
 pub mod refused;
 pub mod scenario;
+pub mod setting;
+pub mod stage;
 
 use balancer::LoadBalancer;
 use cluster::Cluster;

@@ -1,5 +1,7 @@
 //! The command `simulate`: the real agent with its real adapters in a simulated world, told as it happens.
 
+pub mod interruption;
+pub mod random;
 mod receipt;
 mod story;
 
@@ -21,8 +23,9 @@ use crate::plan::targets::ConfiguredGroup;
 use crate::plan::time::Moment;
 use crate::plan::{Planner, Policy};
 use crate::report::{Base, Configuration, Level, Reporter, report_panics};
-use crate::sim::loopback::{Loopback, Stage};
+use crate::sim::loopback::Loopback;
 use crate::sim::scenario::Scenario;
+use crate::sim::stage::Stage;
 
 /// Jitter is drawn from this: two runs of a scenario try again at the same moments.
 const SEED: u64 = 1;

@@ -3,14 +3,12 @@
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Map, Value, json};
 
-use super::annotation::{INTERRUPTION_ANNOTATION, read_annotation, write_annotation};
+use crate::annotation::{
+    EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation, write_annotation,
+};
 use crate::plan::id::{BootId, ResourceVersion};
 use crate::plan::node::{Annotation, CordonPatch, LabelWrite, NodeView, Scheduling};
 use crate::ports::ClusterError;
-
-/// The label by which load balancer controllers leave a node out
-/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers>).
-pub const EXCLUSION_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 #[derive(Debug, thiserror::Error)]
 #[error("the Node has no metadata.{0}")]

@@ -21,8 +21,8 @@ const LAST_START_BEFORE_DEADLINE: Duration = Duration::from_secs(20);
 /// The verdict leaves this long before the deadline: log shippers flush every five seconds, and then need the network.
 const VERDICT_BEFORE_DEADLINE: Duration = Duration::from_secs(15);
 
-/// A verdict this soon after the first sight says nothing yet.
-const VERDICT_AFTER_FIRST_SIGHT: Duration = Duration::from_secs(3);
+/// A verdict this soon after the beginning says nothing yet.
+const VERDICT_AFTER_BEGINNING: Duration = Duration::from_secs(3);
 
 /// Past this point before the deadline a verdict may not leave the node at all.
 const VERDICT_AT_LATEST_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
@@ -123,11 +123,11 @@ impl Window {
 }
 
 /// When the verdict has to be given though there is still something to do: 15 s before the deadline, but not within
-/// 3 s of the first sight, and never later than 2 s before the deadline.
+/// 3 s of the beginning, and never later than 2 s before the deadline.
 #[must_use]
-pub fn verdict_due(deadline: Moment, first_seen: Moment) -> Moment {
+pub fn verdict_due(deadline: Moment, begun: Moment) -> Moment {
     (deadline - VERDICT_BEFORE_DEADLINE)
-        .max(first_seen + VERDICT_AFTER_FIRST_SIGHT)
+        .max(begun + VERDICT_AFTER_BEGINNING)
         .min(deadline - VERDICT_AT_LATEST_BEFORE_DEADLINE)
 }
 

@@ -9,6 +9,7 @@ use super::node::{
     Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, NodeView, Scheduling,
 };
 use super::notice::Interruption;
+use super::recall::own_record;
 use super::task::{Agenda, Task, doubled};
 use super::time::Moment;
 
@@ -197,15 +198,12 @@ impl Cordon {
         interruption: &Interruption,
         instance: Option<&InstanceId>,
     ) -> (Claim, Option<CordonPatch>) {
-        let ours = match &view.annotation {
-            Annotation::Record(record)
-                if record.notice_id == interruption.id
-                    && record.instance_id.as_ref() == instance =>
-            {
-                Some(record)
-            }
-            Annotation::Record(_) | Annotation::Absent | Annotation::Unknown(_) => None,
-        };
+        let ours = own_record(
+            view,
+            interruption.action,
+            instance,
+            interruption.deadline_wall,
+        );
         let blind = self.conflicts >= CONFLICTS_BEFORE_BLIND_PATCH;
         let owner = match (ours, view.scheduling) {
             (Some(record), _) => record.cordon,
@@ -232,7 +230,7 @@ impl Cordon {
             action: interruption.action,
             time: interruption.time,
             deadline: interruption.deadline_wall,
-            instance_id: instance.cloned(),
+            instance_id: instance.or_else(|| ours?.instance_id.as_ref()).cloned(),
             boot_id: view.boot_id.clone(),
             cordon: owner,
             label_before: ours.map_or_else(

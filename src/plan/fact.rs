@@ -377,6 +377,18 @@ pub struct Tally {
     pub deleted: u32,
     /// Are not to be evicted: of a DaemonSet, static, finished, or the agent.
     pub ignored: u32,
+    /// Whether there was anything to count.
+    pub sighting: Sighting,
+}
+
+/// Whether the API server ever said which pods the node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sighting {
+    /// It did.
+    #[default]
+    Listed,
+    /// It did not: whatever pods there are got no stop signal.
+    Never,
 }
 
 impl Tally {
@@ -386,10 +398,13 @@ impl Tally {
         self.gone + self.stopping + self.cut + self.left
     }
 
-    /// Whether every pod got its stop signal.
+    /// Whether every pod got its stop signal. Where no pod was ever seen, nobody can say so.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.left == 0
+        match self.sighting {
+            Sighting::Listed => self.left == 0,
+            Sighting::Never => false,
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::id::NoticeId;
+use super::id::{InstanceId, NoticeId};
 use super::node::{Annotation, InterruptionRecord, NodeView};
-use super::notice::{Announcement, Interruption, Machine, Origin};
-use super::time::Now;
+use super::notice::{Announcement, Interruption, InterruptionAction, Machine, Origin};
+use super::time::{Now, WallTime};
 
 /// How long a restarted agent waits to hear from the node's annotation before it acts without.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -66,25 +66,36 @@ pub(super) fn interruption(
     }
 }
 
-/// The record of this very interruption, if the node carries it: same action, same instance, same boot as far as
-/// they are known, and not of one that has long failed to happen. The time may differ: some mocks let it slide.
+/// The record of this very interruption, if the node carries it.
 fn matching_record<'a>(
     machine: Machine<'_>,
     view: &'a NodeView,
     announcement: &Announcement,
     seen: Now,
 ) -> Option<&'a InterruptionRecord> {
-    let Annotation::Record(record) = &view.annotation else {
-        return None;
-    };
     let instance = match machine {
         Machine::Instance(instance) => Some(instance),
         Machine::Node(_) => None,
     };
-    let is_same = record.action == announcement.action.planned()
+    let action = announcement.action.planned();
+    own_record(view, action, instance, announcement.server_now(seen))
+}
+
+/// The record on the node, if it is of this action on this instance in this boot, as far as they are known, and not of
+/// one that by `around` has long failed to happen. The time and with it the id may differ: some mocks let it slide.
+pub(super) fn own_record<'a>(
+    view: &'a NodeView,
+    action: InterruptionAction,
+    instance: Option<&InstanceId>,
+    around: WallTime,
+) -> Option<&'a InterruptionRecord> {
+    let Annotation::Record(record) = &view.annotation else {
+        return None;
+    };
+    let is_same = record.action == action
         && agree(record.instance_id.as_ref(), instance)
         && agree(record.boot_id.as_ref(), view.boot_id.as_ref())
-        && announcement.server_now(seen).since(record.deadline) < RECORD_LIFETIME;
+        && around.since(record.deadline) < RECORD_LIFETIME;
     is_same.then_some(record)
 }
 

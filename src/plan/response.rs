@@ -6,7 +6,9 @@ use super::action::{Failure, NodeEvent, NodeEventKind, Outcome, Request, WatchEv
 use super::budget::verdict_due;
 use super::cordon::{CALL_TIMEOUT, Cordon};
 use super::drain::{Drain, Terms, Wish};
-use super::fact::{Fact, InterruptionContext, NoticeChange, NoticeFact, Summary, TargetTally};
+use super::fact::{
+    Fact, InterruptionContext, NoticeChange, NoticeFact, Sighting, Summary, Tally, TargetTally,
+};
 use super::id::{InstanceId, NodeName, PodUid};
 use super::node::NodeView;
 use super::notice::{AnnouncedAction, Announcement, Interruption};
@@ -28,6 +30,8 @@ const TIGHTENING_WORTH_ACTING_ON: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Response {
     interruption: Interruption,
+    /// When this process began to act, which in one that was restarted is after its first sight of the notice.
+    begun: Moment,
     node: NodeName,
     cordon: Cordon,
     sight: Sight,
@@ -75,6 +79,7 @@ impl Response {
         let sight = Sight::begin(agenda, now.at);
         let drain = Drain::new(terms, &interruption);
         let mut response = Self {
+            begun: now.at,
             node,
             cordon,
             sight,
@@ -174,7 +179,14 @@ impl Response {
                 });
                 agenda.wait(Task::Progress, now.at + PROGRESS_INTERVAL);
             }
-            Task::Verdict => self.give_verdict(agenda, now.at),
+            Task::Verdict => {
+                self.sight.settle(now.at);
+                if self.verdict == VerdictStep::Pending && now.at >= self.verdict_due() {
+                    self.give_verdict(agenda, now.at);
+                } else {
+                    self.wait_for_the_end(agenda);
+                }
+            }
             Task::Poll | Task::Identify | Task::Heartbeat | Task::Recall | Task::Deadline => {}
         }
         self.check_for_the_end(agenda, now.at);
@@ -197,6 +209,7 @@ impl Response {
             Task::See => match outcome {
                 Outcome::Pods { pods, version } => {
                     self.sight.handle_list(version, agenda, now.at);
+                    self.wait_for_the_end(agenda);
                     self.drain
                         .handle_list(pods, self.sight.asked(), agenda, now);
                 }
@@ -239,7 +252,7 @@ impl Response {
 
     /// Whether nothing is left to do, so that an agent that was asked to stop may.
     pub(super) fn is_finished(&self) -> bool {
-        self.sight.has_listed()
+        self.sight.has_settled()
             && self.drain.is_empty()
             && self.cordon.done_at().is_some()
             && self.are_targets_settled()
@@ -300,15 +313,15 @@ impl Response {
     }
 
     fn wait_for_the_end(&self, agenda: &mut Agenda) {
-        let Interruption {
-            deadline,
-            first_seen,
-            ..
-        } = self.interruption;
-        if self.verdict == VerdictStep::Pending {
-            agenda.wait(Task::Verdict, verdict_due(deadline, first_seen));
+        let verdict = (self.verdict == VerdictStep::Pending).then(|| self.verdict_due());
+        if let Some(due) = self.sight.settles_at().into_iter().chain(verdict).min() {
+            agenda.wait(Task::Verdict, due);
         }
-        agenda.wait(Task::Deadline, deadline);
+        agenda.wait(Task::Deadline, self.interruption.deadline);
+    }
+
+    fn verdict_due(&self) -> Moment {
+        verdict_due(self.interruption.deadline, self.begun)
     }
 
     fn check_for_the_end(&mut self, agenda: &mut Agenda, now: Moment) {
@@ -319,10 +332,12 @@ impl Response {
 
     fn give_verdict(&mut self, agenda: &mut Agenda, now: Moment) {
         self.verdict = VerdictStep::Given;
-        agenda.close(&Task::Verdict);
+        if self.sight.settles_at().is_none() {
+            agenda.close(&Task::Verdict);
+        }
         agenda.close(&Task::Progress);
         self.drain.tell_left(agenda, now);
-        let pods = self.drain.tally();
+        let pods = self.tally();
         let since = |moment: Moment| moment.since(self.interruption.first_seen);
         let duration = since(now);
         let (grace_given_seconds, grace_cut_seconds) = self.drain.grace_sums();
@@ -390,8 +405,19 @@ impl Response {
         }
     }
 
+    fn tally(&self) -> Tally {
+        Tally {
+            sighting: if self.sight.has_listed() {
+                Sighting::Listed
+            } else {
+                Sighting::Never
+            },
+            ..self.drain.tally()
+        }
+    }
+
     fn note(&self, kind: NodeEventKind) -> String {
-        let tally = self.drain.tally();
+        let tally = self.tally();
         match kind {
             NodeEventKind::SpotInterruption => format!(
                 "EC2 is going to {} this spot instance: draining the node before the deadline",
@@ -401,6 +427,9 @@ impl Response {
                 "Every pod got its stop signal before the spot interruption: {} gone, {} stopping, {} cut",
                 tally.gone, tally.stopping, tally.cut
             ),
+            NodeEventKind::SpotDrainIncomplete if tally.sighting == Sighting::Never => {
+                "The API server did not say in time which pods the spot interruption takes".to_owned()
+            }
             NodeEventKind::SpotDrainIncomplete => format!(
                 "{} of {} pods got no stop signal before the spot interruption",
                 tally.left,

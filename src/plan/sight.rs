@@ -13,6 +13,9 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(12);
 /// The server sends a bookmark about once a minute; five more seconds for it to arrive.
 const SILENCE: Duration = Duration::from_secs(65);
 
+/// A list from the server's cache may be a little old, and the watch brings the rest within milliseconds.
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// What is under way to see the pods.
 ///
 /// ```text
@@ -31,7 +34,9 @@ pub(super) struct Sight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listed {
     Never,
-    Once,
+    /// So recently that the watch may still bring what the server's cache had not heard of.
+    Lately(Moment),
+    Settled,
 }
 
 impl Sight {
@@ -67,7 +72,9 @@ impl Sight {
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        self.listed = Listed::Once;
+        if self.listed == Listed::Never {
+            self.listed = Listed::Lately(now);
+        }
         agenda.attempt(Task::See, Request::WatchPods(version), None);
         agenda.wait(Task::WatchSilence, now + SILENCE);
     }
@@ -102,6 +109,26 @@ impl Sight {
 
     /// Whether the pods were seen at least once.
     pub(super) fn has_listed(&self) -> bool {
-        self.listed == Listed::Once
+        self.listed != Listed::Never
+    }
+
+    /// When the first list will have been followed by whatever it lacked; none when it was not, or has been.
+    pub(super) fn settles_at(&self) -> Option<Moment> {
+        match self.listed {
+            Listed::Lately(at) => Some(at + SETTLING),
+            Listed::Never | Listed::Settled => None,
+        }
+    }
+
+    /// Lets the first list settle when its time has come.
+    pub(super) fn settle(&mut self, now: Moment) {
+        if self.settles_at().is_some_and(|at| at <= now) {
+            self.listed = Listed::Settled;
+        }
+    }
+
+    /// Whether all that is here was seen, as far as anybody can say.
+    pub(super) fn has_settled(&self) -> bool {
+        self.listed == Listed::Settled
     }
 }

@@ -155,12 +155,10 @@ fn pods_of_daemon_sets_mirrors_the_agent_and_the_finished_are_left_alone() {
         progress: PodProgress::Finished,
         ..pod("job", 30)
     };
-    let stage = Stage::draining(
-        policy(),
-        120.0,
-        vec![daemon, mirror, pod("agent", 30), finished],
-    );
+    let listed = vec![daemon, mirror, pod("agent", 30), finished];
+    let mut stage = Stage::draining(policy(), 120.0, listed);
     assert_eq!(stage.pod_calls(), []);
+    stage.forward_to(6.0);
     assert_eq!(stage.summary().pods.ignored, 4);
     assert_eq!(stage.summary().pods.total(), 0);
 }
@@ -638,6 +636,7 @@ fn an_agent_that_is_asked_to_stop_in_a_drain_carries_on_until_all_is_done_and_sa
     assert!(!stage.planner.is_stopped());
     stage.answer_pod("web", Outcome::Done);
     stage.watch(WatchEvent::Gone(PodUid::new("uid-web")));
+    stage.forward_to(6.0);
     assert!(
         !stage.planner.is_stopped(),
         "the verdict's event has yet to be published"
@@ -889,4 +888,82 @@ fn a_grace_period_given_by_another_drainer_is_not_touched() {
         0
     );
     assert_eq!(Grace::of_spec(None), Grace::DEFAULT);
+}
+
+#[test]
+fn a_restarted_agent_that_does_not_know_its_instance_yet_leaves_the_record_as_it_is() {
+    let mut stage = Stage::knowing_nothing(policy());
+    stage.answer(&Request::ReadNotice, stage.notice(90.0));
+    stage.answer(&Request::ReadNode, cordoned_by_an_earlier_process(80.0));
+    // The identity document is not to be had, and three seconds are enough of waiting for it.
+    stage.forward_to(3.0);
+    assert!(stage.open_requests().contains(&&Request::ListPods));
+    let patches = |request: &&&Request| matches!(request, Request::Cordon(_));
+    assert_eq!(stage.open_requests().iter().filter(patches).count(), 0);
+}
+
+#[test]
+fn a_restarted_agent_gives_its_verdict_when_it_has_had_three_seconds_to_see_the_pods() {
+    let mut stage = Stage::new(policy());
+    stage.answer(&Request::ReadNotice, stage.notice(12.0));
+    // The node is not to be had: the first sight is three seconds old when the agent begins.
+    stage.forward_to(3.0);
+    assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 0);
+    stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
+    stage.answer_pod("web", Outcome::Done);
+    stage.forward_to(6.0);
+    assert_eq!(stage.summary().pods.cut, 1);
+}
+
+#[test]
+fn where_no_pod_was_ever_seen_no_drain_is_complete() {
+    let mut stage = Stage::interrupted(policy(), 60.0);
+    stage.forward_to(5.0 + 45.0);
+    assert_eq!(stage.summary().pods.total(), 0);
+    assert!(!stage.summary().pods.is_complete());
+}
+
+#[test]
+fn a_record_of_the_same_interruption_under_another_time_keeps_its_ownership() {
+    let mut stage = Stage::new(policy());
+    stage.answer(&Request::ReadNotice, stage.notice(90.0));
+    // The record could not be read in time, and the notice now says another time: to this process it is a new one.
+    stage.forward_to(3.0);
+    assert!(!stage.planner.is_resumed());
+    stage.answer(&Request::ReadNode, cordoned_by_an_earlier_process(80.0));
+    let patches = |request: &&&Request| matches!(request, Request::Cordon(_));
+    assert_eq!(stage.open_requests().iter().filter(patches).count(), 0);
+}
+
+#[test]
+fn a_list_without_pods_is_believed_when_the_watch_has_added_nothing_for_a_second() {
+    let mut stage = Stage::draining(policy(), 120.0, Vec::new());
+    assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 0);
+    stage.watch(WatchEvent::Seen(pod("web", 30)));
+    stage.forward_to(6.0);
+    assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 0);
+    assert_eq!(stage.pod_calls(), [("evict", "web", None)]);
+    let mut stage = Stage::draining(policy(), 120.0, Vec::new());
+    stage.forward_to(6.0);
+    assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 1);
+}
+
+#[test]
+fn a_second_lost_connection_is_answered_with_more_patience_than_the_first() {
+    let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
+    for least in [0.05, 0.2, 0.4] {
+        let before = stage.at;
+        stage.answer_pod("web", silent(FailureKind::Lost));
+        stage.forward_to_next_pod_call();
+        assert!(stage.at - before >= 0.8 * least, "{} s", stage.at - before);
+    }
+}
+
+#[test]
+fn a_first_list_after_the_verdict_settles_without_another_verdict() {
+    let mut stage = Stage::interrupted(policy(), 60.0);
+    stage.forward_to(5.0 + 45.0);
+    stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
+    stage.forward_to(5.0 + 50.0);
+    assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 1);
 }

@@ -3,8 +3,8 @@
 use super::Level;
 use super::names::outcome;
 use crate::plan::fact::{
-    Fact, GoneOutcome, MetadataCause, NoticeChange, PodFact, PodNews, Summary, TargetFact,
-    TargetNews,
+    Fact, GoneOutcome, MetadataCause, NoticeChange, PodFact, PodNews, Sighting, Summary,
+    TargetFact, TargetNews,
 };
 
 /// The event's name, its level, and a sentence.
@@ -104,6 +104,11 @@ pub(super) fn of(fact: &Fact) -> (&'static str, Level, String) {
             "drain.completed",
             Info,
             format!("all {} pods got their stop signal", tally.total()),
+        ),
+        Fact::Verdict(tally, _) if tally.sighting == Sighting::Never => (
+            "drain.incomplete",
+            Error,
+            "the API server did not say which pods are here: none got a stop signal".to_owned(),
         ),
         Fact::Verdict(tally, _) => (
             "drain.incomplete",

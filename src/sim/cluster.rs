@@ -7,7 +7,7 @@ use super::budget::{Budget, Observation};
 use super::node::{Node, NodePatch};
 use super::pod::{Deleted, Phase, Pod, Way};
 use super::refused::Refused;
-use crate::plan::id::PodUid;
+use crate::plan::id::{NodeName, PodUid};
 use crate::plan::time::{Moment, Now};
 
 /// What an eviction of a running pod takes inside the server, whatever the load (measured on 1.36.4).
@@ -22,6 +22,9 @@ const WRONG_UID_WITHOUT_BUDGET_TAKES: Duration = Duration::from_secs(10);
 /// Deletions take next to nothing (measured).
 const DELETION_TAKES: Duration = Duration::from_millis(3);
 
+/// No cluster is new.
+const FIRST_VERSION: u64 = 1_000;
+
 /// How many changes a watch can go back.
 const KEPT_CHANGES: usize = 4_096;
 
@@ -33,10 +36,13 @@ pub struct Cluster {
     departed: Vec<Pod>,
     budgets: Vec<Budget>,
     terminating_namespaces: BTreeSet<String>,
+    dry_run_namespaces: BTreeSet<String>,
     events: BTreeMap<(String, String), Event>,
     version: u64,
     history: Vec<Change>,
     forgotten: u64,
+    cache_lag: usize,
+    has_lagged: bool,
 }
 
 /// Namespace and name.
@@ -112,10 +118,13 @@ impl Cluster {
             departed: Vec::new(),
             budgets: Vec::new(),
             terminating_namespaces: BTreeSet::new(),
+            dry_run_namespaces: BTreeSet::new(),
             events: BTreeMap::new(),
-            version: 1_000,
+            version: FIRST_VERSION,
             history: Vec::new(),
-            forgotten: 1_000,
+            forgotten: FIRST_VERSION,
+            cache_lag: 0,
+            has_lagged: false,
         };
         cluster.node.version = cluster.version;
         cluster
@@ -172,6 +181,67 @@ impl Cluster {
     /// Somebody deletes a namespace.
     pub fn terminate_namespace(&mut self, namespace: &str) {
         self.terminating_namespaces.insert(namespace.to_owned());
+    }
+
+    /// Whether a namespace is being deleted.
+    #[must_use]
+    pub fn is_terminating(&self, namespace: &str) -> bool {
+        self.terminating_namespaces.contains(namespace)
+    }
+
+    /// Somebody installs a webhook that makes a dry run of every eviction in a namespace.
+    pub fn force_dry_run(&mut self, namespace: &str) {
+        self.dry_run_namespaces.insert(namespace.to_owned());
+    }
+
+    /// Whether evictions in this namespace are answered with success and have no effect.
+    #[must_use]
+    pub fn forces_dry_run(&self, namespace: &str) -> bool {
+        self.dry_run_namespaces.contains(namespace)
+    }
+
+    /// The disruption controller allows one more disruption under the budget of that place in the list, if there is one.
+    pub fn open_budget(&mut self, index: usize) {
+        if let Some(budget) = self.budgets.get_mut(index) {
+            budget.allowed += 1;
+            budget.observation = Observation::Current;
+        }
+    }
+
+    /// A controller puts a pod of the same name onto another node, if the first is gone.
+    pub fn replace_elsewhere(&mut self, uid: &PodUid) {
+        let former = self.departed.iter().find(|pod| pod.uid == *uid);
+        let Some(former) = former else {
+            return;
+        };
+        let mut pod = Pod::new(
+            &former.namespace,
+            &former.name,
+            PodUid::new(format!("{uid}.2")),
+            NodeName::new("elsewhere"),
+        );
+        pod.labels = former.labels.clone();
+        pod.owner = former.owner.clone();
+        if !self.pods.contains_key(&key(&pod.namespace, &pod.name)) {
+            self.add_pod(pod);
+        }
+    }
+
+    /// Another drainer evicts a pod, if its budget lets it.
+    pub fn evict_for_another(&mut self, uid: &PodUid, now: Now) {
+        let pod = self.pods.values().find(|pod| pod.uid == *uid);
+        if let Some((namespace, name)) = pod.map(|pod| (pod.namespace.clone(), pod.name.clone())) {
+            let options = DeleteOptions::default();
+            // What becomes of it is the other's concern.
+            let _ = self.evict(&namespace, &name, &options, now);
+        }
+    }
+
+    /// Somebody changes the node.
+    pub fn change_node(&mut self, change: impl FnOnce(&mut Node)) {
+        change(&mut self.node);
+        self.version += 1;
+        self.node.version = self.version;
     }
 
     /// Lets time pass: the kubelet reports what has ended, budgets recover.
@@ -280,6 +350,11 @@ impl Cluster {
         now: Now,
     ) -> Result<(), Refused> {
         self.advance(now);
+        let writes = if self.forces_dry_run(namespace) {
+            Writes::DryRun
+        } else {
+            options.writes
+        };
         if self.terminating_namespaces.contains(namespace) {
             return Err(Refused::NamespaceTerminating {
                 namespace: namespace.to_owned(),
@@ -290,10 +365,10 @@ impl Cluster {
         let pod = self.pod(&key)?;
         let asks_budget = !pod.needs_no_budget();
         if asks_budget {
-            self.charge(&key, options.writes, now.at)?;
+            self.charge(&key, writes, now.at)?;
         }
         self.check_uid(&key, options)?;
-        if options.writes == Writes::DryRun {
+        if writes == Writes::DryRun {
             return Ok(());
         }
         if asks_budget && let Some(pod) = self.pods.get_mut(&key) {
@@ -382,8 +457,40 @@ impl Cluster {
         Ok(&self.history[start..])
     }
 
+    /// The pods as a LIST from the server's cache has them, which may lag behind, and the version they are of.
+    #[must_use]
+    pub fn listed(&self) -> (Vec<Pod>, u64) {
+        let start = self.history.len().saturating_sub(self.cache_lag);
+        let is_whole = self.forgotten == FIRST_VERSION;
+        let Some(next) = self.history.get(start).filter(|_| is_whole) else {
+            return (self.pods.values().cloned().collect(), self.version);
+        };
+        let mut pods: BTreeMap<PodKey, Pod> = BTreeMap::new();
+        for change in &self.history[..start] {
+            let key = (change.pod.namespace.clone(), change.pod.name.clone());
+            match change.kind {
+                ChangeKind::Added | ChangeKind::Modified => pods.insert(key, change.pod.clone()),
+                ChangeKind::Deleted => pods.remove(&key),
+            };
+        }
+        (pods.into_values().collect(), next.version - 1)
+    }
+
+    /// Has the server's cache lag behind by so many changes, or not any more.
+    pub const fn lag(&mut self, changes: usize) {
+        self.cache_lag = changes;
+        self.has_lagged |= changes > 0;
+    }
+
+    /// Whether it ever did.
+    #[must_use]
+    pub const fn has_lagged(&self) -> bool {
+        self.has_lagged
+    }
+
     /// Forgets all changes so far, as a server does that compacts: watches from before get a 410.
     pub fn forget_history(&mut self) {
+        self.cache_lag = 0;
         self.history.clear();
         self.version += 1;
         self.forgotten = self.version;
@@ -489,6 +596,7 @@ impl Cluster {
             self.history.push(Change { version, kind, pod });
         }
         if self.history.len() > 2 * KEPT_CHANGES {
+            self.cache_lag = 0;
             self.history.drain(..KEPT_CHANGES);
             self.forgotten = self.history[0].version - 1;
         }

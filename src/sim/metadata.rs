@@ -71,6 +71,15 @@ impl ScheduledNotice {
     pub fn takes_effect(&self) -> Moment {
         self.appears + self.warning
     }
+
+    /// `time`: when EC2 acts, in whole seconds, and the same at every request although it is worked out anew.
+    #[must_use]
+    pub fn time(&self, now: Now) -> WallTime {
+        let left = self.takes_effect().seconds_from(now.at);
+        #[allow(clippy::cast_possible_truncation)] // two minutes in milliseconds
+        let millis = now.wall.millis() + (left * 1e3).round() as i64;
+        WallTime::from_millis((millis + 500).div_euclid(1_000) * 1_000)
+    }
 }
 
 /// A request for metadata.
@@ -135,6 +144,12 @@ impl MetadataService {
             tokens: BTreeMap::new(),
             issued: 0,
         }
+    }
+
+    /// The instance.
+    #[must_use]
+    pub const fn instance(&self) -> &Instance {
+        &self.instance
     }
 
     /// Has a notice appear.
@@ -217,7 +232,9 @@ impl MetadataService {
         }
     }
 
-    fn visible_notice(&self, now: Now) -> Option<&ScheduledNotice> {
+    /// The notice, if it has appeared by now.
+    #[must_use]
+    pub fn visible_notice(&self, now: Now) -> Option<&ScheduledNotice> {
         self.notice
             .as_ref()
             .filter(|notice| notice.appears <= now.at)
@@ -227,7 +244,7 @@ impl MetadataService {
         self.visible_notice(now).map_or(Answer::NotFound, |notice| {
             let body = json!({
                 "action": notice.action.as_str(),
-                "time": time_of(notice, now),
+                "time": rfc3339(notice.time(now)),
             });
             Answer::Json(body.to_string())
         })
@@ -238,7 +255,7 @@ impl MetadataService {
     fn termination_time(&self, now: Now) -> Answer {
         match self.visible_notice(now) {
             Some(notice) if notice.action == InterruptionAction::Terminate => {
-                Answer::Text(time_of(notice, now))
+                Answer::Text(rfc3339(notice.time(now)))
             }
             Some(_) | None => Answer::NotFound,
         }
@@ -271,15 +288,6 @@ impl Instance {
         });
         Answer::Text(format!("{document:#}"))
     }
-}
-
-/// The same text at every request: the time is fixed when the notice is, and whole seconds must not flicker.
-fn time_of(notice: &ScheduledNotice, now: Now) -> String {
-    let left = notice.takes_effect().seconds_from(now.at);
-    #[allow(clippy::cast_possible_truncation)] // two minutes in milliseconds
-    let millis = now.wall.millis() + (left * 1e3).round() as i64;
-    let seconds = (millis + 500).div_euclid(1_000);
-    rfc3339(WallTime::from_millis(seconds * 1_000))
 }
 
 fn credentials(now: WallTime) -> Answer {

@@ -74,6 +74,27 @@ impl<'de> Deserialize<'de> for Change {
 }
 
 impl NodePatch {
+    /// A patch that cordons the node, on this version of it, with a label and an annotation.
+    #[must_use]
+    pub fn cordoning(
+        version: Option<&str>,
+        label: Option<(&str, &str)>,
+        annotation: Option<(&str, String)>,
+    ) -> Self {
+        let labels = label.map(|(key, value)| (key.to_owned(), Some(value.to_owned())));
+        let annotations = annotation.map(|(key, value)| (key.to_owned(), Some(value)));
+        Self {
+            metadata: MetadataPatch {
+                resource_version: version.map(str::to_owned),
+                labels: labels.into_iter().collect(),
+                annotations: annotations.into_iter().collect(),
+            },
+            spec: SpecPatch {
+                unschedulable: Change::Set(true),
+            },
+        }
+    }
+
     /// The version it insists on.
     #[must_use]
     pub fn expected_version(&self) -> Option<&str> {

@@ -16,6 +16,10 @@ const REPORT: Duration = Duration::from_millis(300);
 /// A pod none of whose containers runs has nothing to wait for.
 const NOTHING_TO_STOP: Duration = Duration::from_millis(200);
 
+/// The annotation the kubelet puts on the mirror of a static pod
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-config-mirror>).
+pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
 /// A pod.
 #[derive(Clone, Debug)]
 pub struct Pod {
@@ -185,6 +189,16 @@ impl Pod {
             self.phase,
             Phase::Pending | Phase::Succeeded | Phase::Failed
         ) || self.deletion.is_some()
+    }
+
+    /// Whether it is the mirror of a static pod, which only the kubelet can stop.
+    #[must_use]
+    pub fn is_mirror(&self) -> bool {
+        self.annotations.contains_key(MIRROR_ANNOTATION)
+            || self
+                .owner
+                .as_ref()
+                .is_some_and(|owner| owner.kind == "Node")
     }
 
     /// Whether all its containers have ended.

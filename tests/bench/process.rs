@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// Clock ticks a second in `/proc/PID/stat`: 100 on every Linux of today (`sysconf(_SC_CLK_TCK)`).
-const TICKS_PER_SECOND: f64 = 100.0;
-
 /// A field of `/proc/PID/status` that counts KiB, in MiB.
 pub fn mebibytes(id: u32, field: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a process");
@@ -14,12 +11,15 @@ pub fn mebibytes(id: u32, field: &str) -> f64 {
     kibibytes / 1_024.0
 }
 
-/// The processor time it has used so far.
+/// The processor time that all its threads have used so far: the first number of each `schedstat` is in nanoseconds.
 pub fn processor_time(id: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("a process");
-    // The name in parentheses may hold spaces.
-    let (_, fields) = stat.rsplit_once(')').expect("a name");
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
-    Duration::from_secs_f64((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
+    std::fs::read_dir(format!("/proc/{id}/task"))
+        .expect("a process")
+        .map(|thread| thread.expect("a thread").path().join("schedstat"))
+        .map(|path| std::fs::read_to_string(path).expect("a thread"))
+        .map(|text| {
+            let nanos = text.split(' ').next().expect("a number");
+            Duration::from_nanos(nanos.parse().expect("a number"))
+        })
+        .sum()
 }

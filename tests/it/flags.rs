@@ -22,7 +22,9 @@ fn parse(flags: &[&str], variables: &[(&str, &str)]) -> Result<RunConfig, clap::
     };
     match args::parse(arguments, variable)? {
         Command::Run(config) => Ok(*config),
-        other @ (Command::Simulate { .. } | Command::MockImds { .. }) => panic!("{other:?}"),
+        other @ (Command::Simulate { .. }
+        | Command::SimulateRandom { .. }
+        | Command::MockImds { .. }) => panic!("{other:?}"),
     }
 }
 

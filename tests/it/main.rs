@@ -16,6 +16,7 @@ mod imds_wire;
 mod live;
 mod metadata;
 mod scripted;
+mod seeds;
 mod sim_api;
 #[allow(dead_code)]
 mod stage;

@@ -115,7 +115,11 @@ impl Terms {
                         .max(refusal_wait(pod.record.forbidden))
                 }
             }
-            FailureKind::Lost => LOST_CONNECTION_WAIT.max(pod.record.failure_wait(agenda) / 4),
+            FailureKind::Lost => {
+                let is_first = pod.record.failures == 0;
+                let wait = pod.record.failure_wait(agenda);
+                if is_first { LOST_CONNECTION_WAIT } else { wait }
+            }
             FailureKind::Unreachable(_)
             | FailureKind::TimedOut
             | FailureKind::Unauthenticated
@@ -169,5 +173,6 @@ pub(super) fn refusal_wait(refusals: u32) -> Duration {
 /// Two budgets over one pod never heal by themselves; somebody may mend them.
 pub(super) const TWO_BUDGETS_WAIT: Duration = Duration::from_secs(5);
 
-/// After a lost connection the watch shows first whether the call had taken effect.
+/// After a first lost connection the watch shows whether the call had taken effect, and a new connection is there. Who
+/// loses one after another waits longer, as after every failure.
 pub(super) const LOST_CONNECTION_WAIT: Duration = Duration::from_millis(50);

@@ -28,8 +28,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An agent that knows its machine and has just asked for a notice for the first time.
-    pub fn new(policy: Policy) -> Self {
+    /// An agent that has just asked for everything for the first time.
+    pub fn knowing_nothing(policy: Policy) -> Self {
         let node = NodeName::new("node-1");
         let planner = Planner::new(policy, node, Some(PodUid::new("uid-agent")), 7, now(0.0));
         let mut stage = Self {
@@ -39,6 +39,12 @@ impl Stage {
             facts: Vec::new(),
         };
         stage.drain();
+        stage
+    }
+
+    /// An agent that knows its machine and has just asked for a notice for the first time.
+    pub fn new(policy: Policy) -> Self {
+        let mut stage = Self::knowing_nothing(policy);
         let identity = MachineIdentity {
             instance_id: instance(),
             instance_type: None,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use http::{Method, Response, StatusCode};
 
-use super::{Body, Read, Stage, text};
+use super::{Body, Read, text};
 use crate::plan::id::{InstanceId, TargetGroupArn};
 use crate::sim::balancer::{Health, NamedTarget, NoGroup, Registration};
 use crate::sim::journal::Service;
+use crate::sim::stage::Stage;
 
 const NAMESPACE: &str = "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/";
 

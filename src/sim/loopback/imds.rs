@@ -7,10 +7,11 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-use super::{Body, Read, Stage, text};
+use super::{Body, Read, text};
 use crate::plan::time::WallTime;
 use crate::sim::journal::Service;
 use crate::sim::metadata::{Answer, Question};
+use crate::sim::stage::Stage;
 
 const TOKEN_PATH: &str = "/latest/api/token";
 const TOKEN_HEADER: &str = "X-aws-ec2-metadata-token";

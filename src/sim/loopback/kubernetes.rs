@@ -13,13 +13,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{Body, Read, Stage, objects, text};
+use super::{Body, Read, objects, text};
 use crate::plan::id::PodUid;
 use crate::plan::time::Moment;
 use crate::sim::cluster::{self, Cluster, DeleteOptions, Writes};
 use crate::sim::journal::Service;
 use crate::sim::node::NodePatch;
 use crate::sim::refused::Refused;
+use crate::sim::stage::Stage;
 
 /// A real server sends bookmarks about once a minute.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);

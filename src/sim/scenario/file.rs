@@ -14,7 +14,7 @@ use crate::plan::notice::InterruptionAction;
 use crate::sim::budget::{Budget, Observation, UnreadyPolicy};
 use crate::sim::metadata::Instance;
 use crate::sim::node::Node;
-use crate::sim::pod::{Controller, Phase, Pod, Volume};
+use crate::sim::pod::{Controller, MIRROR_ANNOTATION, Phase, Pod, Volume};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -350,7 +350,7 @@ impl PodTable {
         pod.annotations = self.annotations;
         if self.mirror {
             // The kubelet's mark on the mirror of a static pod: the hash of its manifest.
-            let key = "kubernetes.io/config.mirror".to_owned();
+            let key = MIRROR_ANNOTATION.to_owned();
             pod.annotations.insert(key, "4ad1c3a5".to_owned());
         }
         pod.finalizers = self.finalizers;

@@ -1,6 +1,6 @@
 //! The record that the Node's annotation keeps.
 
-use spot_interrupt_handler::cluster::{read_annotation, write_annotation};
+use spot_interrupt_handler::annotation::{read_annotation, write_annotation};
 use spot_interrupt_handler::plan::id::{BootId, InstanceId, NoticeId};
 use spot_interrupt_handler::plan::node::{Annotation, CordonOwner, InterruptionRecord};
 use spot_interrupt_handler::plan::notice::InterruptionAction;

@@ -1,4 +1,4 @@
-//! What the Node remembers of an interruption, as the text of an annotation.
+//! What is written on the Node: the label that load balancers heed, and the record of an interruption as an annotation's text.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,6 +7,10 @@ use crate::plan::id::{BootId, InstanceId, NoticeId};
 use crate::plan::node::{Annotation, CordonOwner, InterruptionRecord};
 use crate::plan::notice::InterruptionAction;
 use crate::plan::time::WallTime;
+
+/// The label by which load balancer controllers leave a node out
+/// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers>).
+pub const EXCLUSION_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
 /// The key of the annotation.
 pub const INTERRUPTION_ANNOTATION: &str = "spot-interrupt-handler/interruption";

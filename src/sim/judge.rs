@@ -1,0 +1,454 @@
+//! The invariants of an interruption, each a function with the sentence it holds.
+//!
+//! The judge sees every call as it leaves the agent and as it arrives, hears every line the agent says, and looks at the
+//! world in the end. It knows the weather, and asks for nothing that the weather did not allow.
+
+mod ending;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::World;
+use super::pod::Pod;
+use super::ports::{PodCall, PodVerb, Witness};
+use super::refused::Refused;
+use super::setting::Setting;
+use crate::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation};
+use crate::plan::budget::{Grace, Margins, Window};
+use crate::plan::drain::OnBlocked;
+use crate::plan::id::{InstanceId, PodUid, TargetGroupArn};
+use crate::plan::node::{Annotation, CordonOwner};
+use crate::plan::time::{Moment, Now};
+use crate::report::{Level, Line};
+use crate::sim::pod::Volume;
+
+/// Lines say seconds with three digits.
+const ROUNDING: Duration = Duration::from_millis(2);
+
+/// No pod is called more often by one process: an answer every two seconds for two minutes, and as much again.
+const MOST_CALLS_FOR_A_POD: u32 = 120;
+
+/// Calls of one process that are not about one pod: LIST and WATCH again every two seconds at most, the cordon, events.
+const MOST_OTHER_CALLS: usize = 400;
+
+/// A rule that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule, as a sentence.
+    pub rule: &'static str,
+    /// How it was broken.
+    pub detail: String,
+    /// When.
+    pub at: Moment,
+}
+
+/// What one agent process did and said.
+#[derive(Clone, Debug, Default)]
+struct Process {
+    ended: Option<Moment>,
+    /// When it first knew of the interruption.
+    saw: Option<Moment>,
+    /// D as it has it.
+    deadline: Option<Moment>,
+    verdicts: u32,
+    summary: Option<Summary>,
+    calls: BTreeMap<PodUid, u32>,
+}
+
+/// What matters of a summary.
+#[derive(Clone, Copy, Debug)]
+struct Summary {
+    at: Moment,
+    left: u64,
+    is_complete: bool,
+}
+
+/// Looks on, and remembers what was wrong.
+#[derive(Debug)]
+pub struct Judge {
+    margins: Margins,
+    on_blocked: OnBlocked,
+    processes: BTreeMap<u32, Process>,
+    under_way: BTreeSet<(u32, PodUid)>,
+    /// Pods that were refused because of a budget, or that nothing was done about although it was said to be.
+    blocked: BTreeSet<PodUid>,
+    arrived: BTreeMap<PodUid, Moment>,
+    /// Pods that another drainer evicts at some time.
+    evicted_by_others: BTreeSet<PodUid>,
+    /// When the deadline was last heard to have moved closer.
+    tightened: Moment,
+    was_cordoned_by_others: bool,
+    claimed: bool,
+    foreign: BTreeMap<String, String>,
+    warnings: Vec<String>,
+    violations: Vec<Violation>,
+}
+
+impl Judge {
+    /// A judge of this setting.
+    #[must_use]
+    pub fn new(setting: &Setting) -> Self {
+        let arrived = setting
+            .pods
+            .iter()
+            .map(|pod| (pod.uid.clone(), Moment::ORIGIN));
+        Self {
+            margins: setting.policy().margins,
+            on_blocked: setting.on_blocked,
+            processes: BTreeMap::new(),
+            under_way: BTreeSet::new(),
+            blocked: BTreeSet::new(),
+            arrived: arrived.collect(),
+            evicted_by_others: setting.evicted_by_others(),
+            tightened: Moment::ORIGIN,
+            was_cordoned_by_others: setting.node.unschedulable,
+            claimed: false,
+            foreign: setting.node.annotations.clone(),
+            warnings: Vec::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// Everything that was wrong so far.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// A process begins.
+    pub fn process_starts(&mut self, process: u32) {
+        self.processes.insert(process, Process::default());
+    }
+
+    /// A process ends, by whatever cause.
+    pub fn process_ends(&mut self, process: u32, now: Moment) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.ended.get_or_insert(now);
+        }
+    }
+
+    /// A pod has come to the node.
+    pub fn pod_arrives(&mut self, pod: &Pod, now: Moment) {
+        self.arrived.insert(pod.uid.clone(), now);
+    }
+
+    /// Somebody else has cordoned the node.
+    pub const fn node_cordoned_by_others(&mut self) {
+        self.was_cordoned_by_others = true;
+    }
+
+    /// Somebody else has written an annotation.
+    pub fn node_annotated(&mut self, key: &str, value: &str) {
+        self.foreign.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// A process says something.
+    pub fn hears(&mut self, process: u32, line: &Line, now: Moment) {
+        let number = |name| line.get(name).and_then(Value::as_f64);
+        if line.level > Level::Info {
+            self.warnings.push(format!("{}: {}", line.event, line.msg));
+        }
+        let Some(heard) = self.processes.get_mut(&process) else {
+            return;
+        };
+        if let Some(left) = number("seconds_left").filter(|left| *left >= 0.0) {
+            heard.deadline = Some(now + Duration::from_secs_f64(left));
+        }
+        match line.event {
+            "interruption.notice" | "interruption.resumed" => {
+                heard.saw.get_or_insert(now);
+            }
+            "interruption.changed" => self.tightened = now,
+            "drain.completed" | "drain.incomplete" => {
+                heard.verdicts += 1;
+                let (verdicts, saw) = (heard.verdicts, heard.saw);
+                self.there_is_one_verdict_for_each_process(process, verdicts, now);
+                self.the_verdict_is_in_time(saw, number("seconds_left"), now);
+            }
+            "interruption.summary" => {
+                let left = line.get("pods_left").and_then(Value::as_u64).unwrap_or(0);
+                let outcome = line.get("outcome").and_then(Value::as_str);
+                heard.summary = Some(Summary {
+                    at: now,
+                    left,
+                    is_complete: outcome == Some("completed"),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn breaks(&mut self, rule: &'static str, detail: String, at: Moment) {
+        self.violations.push(Violation { rule, detail, at });
+    }
+
+    /// D as the last to know has it.
+    #[must_use]
+    pub fn last_deadline(&self) -> Option<Moment> {
+        let deadlines = self
+            .processes
+            .values()
+            .filter_map(|process| process.deadline);
+        deadlines.max()
+    }
+
+    fn deadline_of(&self, process: u32) -> Option<Moment> {
+        self.processes.get(&process)?.deadline
+    }
+
+    fn window(&self, pod: &Pod, deadline: Moment) -> Window {
+        let grace = Grace::from_secs(pod.grace);
+        Window::before(deadline, grace, pod.volume == Volume::Claim, &self.margins)
+    }
+
+    fn there_is_one_verdict_for_each_process(&mut self, process: u32, verdicts: u32, now: Moment) {
+        if verdicts > 1 {
+            self.breaks(
+                "there is one verdict for each process",
+                format!("process {process} gave {verdicts}"),
+                now,
+            );
+        }
+    }
+
+    /// The verdict has to leave the node: two seconds before the deadline at the latest, unless the notice itself was
+    /// seen only then.
+    fn the_verdict_is_in_time(&mut self, saw: Option<Moment>, left: Option<f64>, now: Moment) {
+        let is_early = left.is_some_and(|left| left >= 2.0 - 0.01);
+        let is_soon = saw.is_some_and(|saw| now <= saw + Duration::from_millis(3_100));
+        if !is_early && !is_soon {
+            let detail = format!("{left:?} s were left");
+            self.breaks(
+                "the verdict is given in time to leave the node",
+                detail,
+                now,
+            );
+        }
+    }
+
+    /// DaemonSet pods, mirror pods, the agent, and the pods of other nodes are none of its business.
+    fn only_own_evictable_pods_are_touched(&mut self, call: &PodCall, world: &World, now: Moment) {
+        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        let wrong = match pod {
+            None => Some("no pod was ever there with this UID"),
+            Some(pod) if pod.node != world.cluster.node().name => Some("it is on another node"),
+            Some(pod) if !is_evictable(pod) => Some("it is not to be evicted"),
+            Some(_) => None,
+        };
+        if let Some(wrong) = wrong {
+            let detail = format!("{:?} of {}: {wrong}", call.verb, call.pod.name);
+            self.breaks("only own, evictable pods are touched", detail, now);
+        }
+    }
+
+    /// Names come back, UIDs do not.
+    fn every_call_about_a_pod_carries_its_uid(&mut self, call: &PodCall, now: Moment) {
+        if call.precondition.as_ref() != Some(&call.pod.uid) {
+            let detail = format!("{:?} of {}", call.verb, call.pod.name);
+            self.breaks("every call about a pod carries its UID", detail, now);
+        }
+    }
+
+    /// 0 would remove the object without the kubelet, and more than its own is not ours to give.
+    fn a_grace_period_is_neither_zero_nor_raised(
+        &mut self,
+        call: &PodCall,
+        world: &World,
+        now: Moment,
+    ) {
+        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        let (Some(grace), Some(pod)) = (call.grace, pod) else {
+            return;
+        };
+        if grace < 1 || grace > i64::from(pod.grace) {
+            let detail = format!(
+                "{} s for {}, whose own are {} s",
+                grace, pod.name, pod.grace
+            );
+            self.breaks("a grace period is neither 0 nor raised", detail, now);
+        }
+    }
+
+    /// Both would be charged to the pod's budget.
+    fn there_are_never_two_calls_for_one_pod_at_once(&mut self, call: &PodCall, now: Moment) {
+        let key = (call.process, call.pod.uid.clone());
+        if !self.under_way.insert(key) {
+            let detail = format!("{:?} of {}", call.verb, call.pod.name);
+            self.breaks("there are never two calls for one pod at once", detail, now);
+        }
+    }
+
+    /// The node may be gone, and the pod's successor may have its name.
+    fn nothing_is_done_to_pods_after_the_deadline(&mut self, call: &PodCall, now: Moment) {
+        let deadline = self.deadline_of(call.process);
+        if deadline.is_some_and(|deadline| now > deadline + ROUNDING) {
+            let detail = format!("{:?} of {}", call.verb, call.pod.name);
+            self.breaks("nothing is done to pods after the deadline", detail, now);
+        }
+    }
+
+    /// Before the last useful moment a budget is asked, and its answer is respected.
+    fn a_budget_is_broken_only_when_the_last_useful_moment_has_come(
+        &mut self,
+        call: &PodCall,
+        world: &World,
+        now: Moment,
+    ) {
+        if call.verb != PodVerb::Delete || world.cluster.is_terminating(&call.pod.namespace) {
+            return;
+        }
+        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        let window = pod
+            .zip(self.deadline_of(call.process))
+            .map(|(pod, deadline)| self.window(pod, deadline));
+        let is_early = window.is_some_and(|window| now + ROUNDING < window.last_start);
+        if is_early || self.on_blocked == OnBlocked::Wait {
+            let detail = format!("{} was deleted", call.pod.name);
+            let rule = "a budget is broken only when the last useful moment has come";
+            self.breaks(rule, detail, now);
+        }
+    }
+
+    /// Two calls may both take effect when an answer is lost; the second must not take from the first what it gave.
+    fn a_pod_gets_one_stop_signal(&mut self, call: &PodCall, world: &World, now: Moment) {
+        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        let signals = pod.map_or(0, |pod| pod.signals.len());
+        // Who is shown a pod as it was cannot know that it is terminating, and two who call at the same moment do not either.
+        let processes = self.processes.values();
+        let is_alone = processes.filter(|process| process.ended.is_none()).count() == 1
+            && !self.evicted_by_others.contains(&call.pod.uid);
+        if signals > 1 && is_alone && !world.cluster.has_lagged() {
+            let detail = format!("{} got {signals}", call.pod.name);
+            self.breaks("a pod gets one stop signal", detail, now);
+        }
+    }
+
+    /// A server that is asked all the time helps nobody.
+    fn the_number_of_calls_is_bounded(&mut self, call: &PodCall, now: Moment) {
+        let Some(process) = self.processes.get_mut(&call.process) else {
+            return;
+        };
+        let calls = process.calls.entry(call.pod.uid.clone()).or_default();
+        *calls += 1;
+        if *calls == MOST_CALLS_FOR_A_POD {
+            let detail = format!("{calls} for {}", call.pod.name);
+            self.breaks("the number of calls is bounded", detail, now);
+        }
+    }
+
+    /// A cordon that was there before is not ours to undo, and one that is ours stays known as ours.
+    fn the_annotation_says_whose_the_cordon_is(&mut self, world: &World, now: Moment) {
+        let annotations = &world.cluster.node().annotations;
+        let text = annotations.get(INTERRUPTION_ANNOTATION);
+        let Some(Annotation::Record(record)) = text.map(|text| read_annotation(text)) else {
+            return;
+        };
+        let rule = "the annotation says whose the cordon is";
+        let claims = record.cordon == CordonOwner::Us;
+        if claims && !self.claimed && self.was_cordoned_by_others {
+            self.breaks(rule, "it claims another's".to_owned(), now);
+        }
+        if !claims && self.claimed {
+            self.breaks(rule, "it has forgotten that it is ours".to_owned(), now);
+        }
+        self.claimed |= claims;
+    }
+
+    /// Labels, annotations and taints of others stay as they are.
+    fn what_others_wrote_on_the_node_stays(&mut self, world: &World, now: Moment) {
+        let node = world.cluster.node();
+        let kept = self
+            .foreign
+            .iter()
+            .all(|(key, value)| node.annotations.get(key) == Some(value));
+        if !kept || !node.labels.contains_key("lifecycle") {
+            let detail = format!("{:?}", node.annotations);
+            self.breaks("what others wrote on the node stays", detail, now);
+        }
+        if !node.unschedulable {
+            let rule = "the node stays cordoned";
+            self.breaks(rule, "it was uncordoned".to_owned(), now);
+        }
+    }
+}
+
+/// Whether a drain has anything to do with the pod.
+pub(super) fn is_evictable(pod: &Pod) -> bool {
+    let is_of_daemon_set = pod
+        .owner
+        .as_ref()
+        .is_some_and(|owner| owner.kind == "DaemonSet");
+    !is_of_daemon_set && !pod.is_mirror() && pod.uid != Setting::agent_uid()
+}
+
+impl Witness for Judge {
+    fn pod_call_leaves(&mut self, call: &PodCall, world: &World, now: Now) {
+        let now = now.at;
+        self.only_own_evictable_pods_are_touched(call, world, now);
+        self.every_call_about_a_pod_carries_its_uid(call, now);
+        self.a_grace_period_is_neither_zero_nor_raised(call, world, now);
+        self.there_are_never_two_calls_for_one_pod_at_once(call, now);
+        self.nothing_is_done_to_pods_after_the_deadline(call, now);
+        self.a_budget_is_broken_only_when_the_last_useful_moment_has_come(call, world, now);
+        self.the_number_of_calls_is_bounded(call, now);
+    }
+
+    fn pod_call_ends(&mut self, call: &PodCall) {
+        self.under_way.remove(&(call.process, call.pod.uid.clone()));
+    }
+
+    fn pod_call_arrives(
+        &mut self,
+        call: &PodCall,
+        answer: Result<(), &Refused>,
+        world: &World,
+        now: Now,
+    ) {
+        let was_refused = matches!(
+            answer,
+            Err(Refused::Budget { .. }
+                | Refused::BudgetUnobserved(_)
+                | Refused::BudgetNegative { .. }
+                | Refused::TwoBudgets)
+        );
+        if was_refused || world.cluster.forces_dry_run(&call.pod.namespace) {
+            self.blocked.insert(call.pod.uid.clone());
+        }
+        self.a_pod_gets_one_stop_signal(call, world, now.at);
+    }
+
+    fn node_patched(&mut self, world: &World, now: Now) {
+        self.the_annotation_says_whose_the_cordon_is(world, now.at);
+        self.what_others_wrote_on_the_node_stays(world, now.at);
+    }
+
+    fn balancer_call_leaves(
+        &mut self,
+        group: &TargetGroupArn,
+        instance: &InstanceId,
+        deregisters: &[u16],
+        now: Now,
+    ) {
+        if *instance != Setting::instance_id() {
+            let detail = format!("{instance} in {}", group.as_str());
+            let rule = "only the own instance is ever named to a load balancer";
+            self.breaks(rule, detail, now.at);
+        }
+        let is_twice = deregisters
+            .iter()
+            .enumerate()
+            .any(|(index, port)| deregisters[..index].contains(port));
+        if is_twice {
+            let detail = format!("{deregisters:?} of {}", group.as_str());
+            self.breaks("a port is deregistered once in a call", detail, now.at);
+        }
+    }
+}
+
+/// What the node's label says to load balancers.
+fn is_excluded(world: &World) -> bool {
+    let label = world.cluster.node().labels.get(EXCLUSION_LABEL);
+    label.is_some_and(|value| value != "false")
+}

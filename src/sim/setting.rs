@@ -1,0 +1,560 @@
+//! One seed, one interruption: a node with its pods, the weather around it, and what happens meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::World;
+use super::balancer::{Group, LoadBalancer, Registration, TargetKey};
+use super::budget::{Budget, Observation, UnreadyPolicy};
+use super::cluster::Cluster;
+use super::faults::{Spell, Trouble, Weather};
+use super::journal::{Journal, Service};
+use super::metadata::{Instance, MetadataService, ScheduledNotice};
+use super::node::Node;
+use super::pod::{Controller, MIRROR_ANNOTATION, Phase, Pod, Volume};
+use crate::annotation::EXCLUSION_LABEL;
+use crate::plan::Policy;
+use crate::plan::action::Ports;
+use crate::plan::drain::OnBlocked;
+use crate::plan::id::{BootId, InstanceId, NodeName, PodUid, TargetGroupArn};
+use crate::plan::notice::InterruptionAction;
+use crate::plan::targets::ConfiguredGroup;
+use crate::plan::time::Moment;
+
+const NODE: &str = "ip-10-0-1-23.eu-west-1.compute.internal";
+const INSTANCE: &str = "i-0123456789abcdef0";
+const AGENT: &str = "kube-system.agent";
+const NAMESPACES: [&str; 3] = ["shop", "payments", "batch"];
+const APPS: [&str; 4] = ["web", "db", "cart", "search"];
+
+/// Everything that decides how an interruption goes, besides the agent. Two runs of one setting are the same.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// What it was drawn from.
+    pub seed: u64,
+    /// The node.
+    pub node: Node,
+    /// Its pods.
+    pub pods: Vec<Pod>,
+    /// The budgets over them.
+    pub budgets: Vec<Budget>,
+    /// The target groups, each with the ports this instance is registered on.
+    pub groups: Vec<(TargetGroupArn, Vec<u16>)>,
+    /// The notice.
+    pub notice: ScheduledNotice,
+    /// The spells of bad weather.
+    pub spells: Vec<Spell>,
+    /// The round trip to everybody.
+    pub latency: Duration,
+    /// What happens, and when.
+    pub happenings: Vec<(Moment, Happening)>,
+    /// By how much the node's time of day is ahead of everybody else's.
+    pub skew_millis: i64,
+    /// What the agent is told about blocked pods.
+    pub on_blocked: OnBlocked,
+}
+
+/// Something that somebody else does.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// The agent dies, and another is started after a while.
+    Crash {
+        /// How much later.
+        back_after: Duration,
+    },
+    /// The agent is asked to stop (SIGTERM), and another is started when it has.
+    Stop,
+    /// A second agent runs beside the first: an update of the DaemonSet that surges.
+    SecondAgent,
+    /// The scheduler had bound another pod before it saw the cordon.
+    PodArrives(Box<Pod>),
+    /// A controller puts a pod of the same name onto another node once this one is gone.
+    Namesake(PodUid),
+    /// Another drainer evicts a pod.
+    ForeignEviction(PodUid),
+    /// Somebody cordons the node.
+    ForeignCordon,
+    /// Somebody writes to the node something that is not ours.
+    NodeTouched,
+    /// The notice disappears.
+    NoticeWithdrawn,
+    /// The notice says an earlier time.
+    NoticeTightened(Duration),
+    /// The API server forgets its history: watches from before get a 410.
+    HistoryForgotten,
+    /// The API server's cache lags behind by so many changes, from now on or, with 0, not any more.
+    CacheLags(usize),
+    /// Somebody deletes a namespace.
+    NamespaceTerminates(&'static str),
+    /// A webhook makes a dry run of every eviction in a namespace.
+    WebhookForcesDryRun(&'static str),
+    /// A budget allows so many more.
+    BudgetOpens(usize),
+    /// Somebody sets the node's time of day.
+    ClockSet(i64),
+}
+
+impl Setting {
+    /// The setting of this seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut dice = Dice(Rng::with_seed(seed));
+        let node = dice.node();
+        let count = dice.number_of_pods();
+        let mut pods: Vec<Pod> = (0..count).map(|index| dice.pod(index)).collect();
+        pods.push(agent());
+        let budgets = (0..dice.up_to(4)).map(|index| dice.budget(index)).collect();
+        let groups = (0..dice.up_to(3)).map(|index| dice.group(index)).collect();
+        let notice = dice.notice();
+        let end = notice.takes_effect();
+        let spells = dice.spells(end);
+        let happenings = dice.happenings(&pods, end);
+        Self {
+            seed,
+            node,
+            budgets,
+            groups,
+            notice,
+            spells,
+            latency: Duration::from_millis(dice.0.u64(1..60)),
+            happenings,
+            skew_millis: if dice.chance(25) {
+                dice.0.i64(-300_000..=300_000)
+            } else {
+                0
+            },
+            on_blocked: if dice.chance(10) {
+                OnBlocked::Wait
+            } else {
+                OnBlocked::Delete
+            },
+            pods,
+        }
+    }
+
+    /// The world as it begins.
+    #[must_use]
+    pub fn world(&self) -> World {
+        let mut cluster = Cluster::new(self.node.clone());
+        for pod in &self.pods {
+            cluster.add_pod(pod.clone());
+        }
+        for budget in &self.budgets {
+            cluster.add_budget(budget.clone());
+        }
+        let mut balancer = LoadBalancer::default();
+        for (arn, ports) in &self.groups {
+            balancer.add_group(arn.clone(), registered(ports));
+        }
+        let mut metadata = MetadataService::new(instance());
+        metadata.schedule(self.notice);
+        World {
+            cluster,
+            balancer,
+            metadata,
+            journal: Journal::default(),
+        }
+    }
+
+    /// The weather.
+    #[must_use]
+    pub fn weather(&self) -> Weather {
+        Weather::new(self.spells.clone(), self.latency, self.seed)
+    }
+
+    /// What the agent is told.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let groups = self.groups.iter().map(|(arn, _)| ConfiguredGroup {
+            arn: arn.clone(),
+            ports: Ports::All,
+        });
+        Policy {
+            on_blocked: self.on_blocked,
+            groups: groups.collect(),
+            ..Policy::default()
+        }
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn node_name(&self) -> NodeName {
+        self.node.name.clone()
+    }
+
+    /// The UID of the agent's pod.
+    #[must_use]
+    pub fn agent_uid() -> PodUid {
+        PodUid::new(AGENT)
+    }
+
+    /// The instance.
+    #[must_use]
+    pub fn instance_id() -> InstanceId {
+        InstanceId::new(INSTANCE)
+    }
+
+    /// Every setting that lacks one thing of this one; large pieces first.
+    pub fn smaller(&self) -> impl Iterator<Item = Self> + '_ {
+        let halves = [0, 1]
+            .into_iter()
+            .filter(|_| self.pods.len() > 4)
+            .map(|half| {
+                let mut smaller = self.clone();
+                let middle = smaller.pods.len() / 2;
+                // The agent's own pod is the last.
+                let agent = smaller.pods.pop();
+                let rest = smaller.pods.split_off(middle);
+                if half == 1 {
+                    smaller.pods = rest;
+                }
+                smaller.pods.extend(agent);
+                smaller
+            });
+        let pods = without(self, self.pods.len() - 1, |setting, index| {
+            setting.pods.remove(index);
+        });
+        let budgets = without(self, self.budgets.len(), |setting, index| {
+            setting.budgets.remove(index);
+        });
+        let groups = without(self, self.groups.len(), |setting, index| {
+            setting.groups.remove(index);
+        });
+        let spells = without(self, self.spells.len(), |setting, index| {
+            setting.spells.remove(index);
+        });
+        let happenings = without(self, self.happenings.len(), |setting, index| {
+            setting.happenings.remove(index);
+        });
+        let skew = without(self, usize::from(self.skew_millis != 0), |setting, _| {
+            setting.skew_millis = 0;
+        });
+        halves
+            .chain(spells)
+            .chain(happenings)
+            .chain(budgets)
+            .chain(groups)
+            .chain(skew)
+            .chain(pods)
+    }
+
+    /// The pods that another drainer evicts at some time.
+    #[must_use]
+    pub fn evicted_by_others(&self) -> BTreeSet<PodUid> {
+        let uids = self
+            .happenings
+            .iter()
+            .filter_map(|(_, happening)| match happening {
+                Happening::ForeignEviction(uid) => Some(uid.clone()),
+                _ => None,
+            });
+        uids.collect()
+    }
+
+    /// Whether nothing goes wrong and nobody else does anything.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.spells.is_empty() && self.happenings.is_empty() && self.skew_millis == 0
+    }
+}
+
+fn without<'a>(
+    setting: &'a Setting,
+    count: usize,
+    remove: impl Fn(&mut Setting, usize) + 'a,
+) -> impl Iterator<Item = Setting> + 'a {
+    (0..count).map(move |index| {
+        let mut smaller = setting.clone();
+        remove(&mut smaller, index);
+        smaller
+    })
+}
+
+fn instance() -> Instance {
+    Instance {
+        id: Setting::instance_id(),
+        kind: "m6i.large".to_owned(),
+        zone: "eu-west-1a".to_owned(),
+        account: "111122223333".to_owned(),
+        address: "10.0.1.23".to_owned(),
+    }
+}
+
+/// Our ports beside those of somebody else's instance.
+fn registered(ports: &[u16]) -> Group {
+    let target = |id: &str, port| TargetKey {
+        id: InstanceId::new(id),
+        port,
+    };
+    let mut targets: BTreeMap<TargetKey, Registration> = ports
+        .iter()
+        .map(|port| (target(INSTANCE, *port), Registration::Healthy))
+        .collect();
+    targets.insert(target("i-0fedcba9876543210", 80), Registration::Healthy);
+    Group {
+        default_port: 80,
+        deregistration_delay: Duration::from_secs(300),
+        targets,
+    }
+}
+
+fn agent() -> Pod {
+    let mut pod = Pod::new(
+        "kube-system",
+        "agent",
+        Setting::agent_uid(),
+        NodeName::new(NODE),
+    );
+    pod.owner = Some(Controller {
+        api_version: "apps/v1".to_owned(),
+        kind: "DaemonSet".to_owned(),
+        name: "spot-interrupt-handler".to_owned(),
+    });
+    pod
+}
+
+/// Chance, the same for the same seed.
+struct Dice(Rng);
+
+impl Dice {
+    fn chance(&mut self, percent: u8) -> bool {
+        self.0.u8(..100) < percent
+    }
+
+    fn up_to(&mut self, most: usize) -> usize {
+        self.0.usize(..=most)
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.0.usize(..choices.len())]
+    }
+
+    /// Seconds with milliseconds, from `least` up to `most`.
+    fn seconds(&mut self, least: u64, most: u64) -> Duration {
+        Duration::from_millis(self.0.u64(least * 1_000..=most * 1_000))
+    }
+
+    fn moment(&mut self, least: u64, most: Moment) -> Moment {
+        let most = most
+            .since_origin()
+            .as_millis()
+            .try_into()
+            .unwrap_or(u64::MAX);
+        let least = least * 1_000;
+        Moment::after_origin(Duration::from_millis(self.0.u64(least..=most.max(least))))
+    }
+
+    fn node(&mut self) -> Node {
+        let mut labels = BTreeMap::from([("lifecycle".to_owned(), "Ec2Spot".to_owned())]);
+        if self.chance(10) {
+            let value = self.of(&["true", "false", ""]);
+            labels.insert(EXCLUSION_LABEL.to_owned(), value.to_owned());
+        }
+        let note = ("example.com/note".to_owned(), "not ours".to_owned());
+        Node {
+            name: NodeName::new(NODE),
+            uid: "node-uid".to_owned(),
+            version: 0,
+            labels,
+            annotations: BTreeMap::from([note]),
+            unschedulable: self.chance(10),
+            taints: Vec::new(),
+            instance: Setting::instance_id(),
+            zone: "eu-west-1a".to_owned(),
+            boot: BootId::new("boot-1"),
+        }
+    }
+
+    fn number_of_pods(&mut self) -> usize {
+        match self.0.u8(..100) {
+            0..20 => self.up_to(2),
+            20..75 => 2 + self.up_to(12),
+            75..97 => 10 + self.up_to(50),
+            _ => 60 + self.up_to(190),
+        }
+    }
+
+    fn pod(&mut self, index: usize) -> Pod {
+        let namespace = self.of(&NAMESPACES);
+        let app = self.of(&APPS);
+        let name = format!("{app}-{index}");
+        let uid = PodUid::new(format!("{namespace}.{name}.1"));
+        let mut pod = Pod::new(namespace, &name, uid, NodeName::new(NODE));
+        pod.labels = BTreeMap::from([("app".to_owned(), app.to_owned())]);
+        let kind = match self.0.u8(..100) {
+            0..50 => "ReplicaSet",
+            50..65 => "StatefulSet",
+            65..75 => "Job",
+            75..87 => "DaemonSet",
+            87..92 => "Node",
+            _ => "",
+        };
+        if kind == "Node" {
+            let mirror = (MIRROR_ANNOTATION.to_owned(), "hash".to_owned());
+            pod.annotations = BTreeMap::from([mirror]);
+        }
+        if !kind.is_empty() {
+            pod.owner = Some(Controller {
+                api_version: self.of(&["apps/v1", "apps.kruise.io/v1alpha1"]).to_owned(),
+                kind: kind.to_owned(),
+                name: app.to_owned(),
+            });
+        }
+        pod.grace = self.of(&[0, 1, 5, 30, 30, 30, 30, 60, 120, 300, 600, 1_800, 3_600]);
+        pod.stops_after = match self.0.u8(..10) {
+            0..6 => self.seconds(0, 10),
+            6..9 => self.seconds(5, 120),
+            _ => Duration::from_secs(u64::from(pod.grace) + 30),
+        };
+        if self.chance(20) {
+            pod.volume = Volume::Claim;
+        }
+        if self.chance(5) {
+            pod.priority = 2_000_000_000;
+        }
+        pod.phase = match self.0.u8(..100) {
+            0..80 => Phase::Ready,
+            80..88 => Phase::NotReady,
+            88..96 => Phase::Pending,
+            96..98 => Phase::Succeeded,
+            _ => Phase::Failed,
+        };
+        if self.chance(3) {
+            pod.finalizers = BTreeSet::from(["example.com/hold".to_owned()]);
+        }
+        pod
+    }
+
+    fn budget(&mut self, index: usize) -> Budget {
+        let namespace = self.of(&NAMESPACES);
+        let allowed = self.of(&[0, 0, 1, 2, 5]);
+        let mut budget = Budget::allowing(namespace, &format!("budget-{index}"), allowed);
+        if self.chance(85) {
+            let app = self.of(&APPS).to_owned();
+            budget.selector = BTreeMap::from([("app".to_owned(), app)]);
+        }
+        budget.healthy = self.0.u32(0..4);
+        budget.desired = self.0.u32(0..4);
+        if self.chance(5) {
+            budget.observation = Observation::Lagging;
+        }
+        if self.chance(20) {
+            budget.unready = UnreadyPolicy::AlwaysAllow;
+        }
+        if self.chance(60) {
+            budget.recovers_after = Some(self.seconds(2, 60));
+        }
+        budget
+    }
+
+    fn group(&mut self, index: usize) -> (TargetGroupArn, Vec<u16>) {
+        let text = format!(
+            "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/group-{index}/0123456789abcdef"
+        );
+        let ports = (0..self.up_to(3)).map(|_| self.0.u16(30_000..32_000));
+        let ports = BTreeSet::from_iter(ports).into_iter().collect();
+        // The form is fixed: it parses.
+        let arn = TargetGroupArn::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        (arn, ports)
+    }
+
+    fn notice(&mut self) -> ScheduledNotice {
+        ScheduledNotice {
+            appears: Moment::after_origin(self.seconds(0, 12)),
+            warning: match self.0.u8(..10) {
+                0..7 => Duration::from_secs(120),
+                7..9 => self.seconds(20, 120),
+                _ => self.seconds(0, 30),
+            },
+            action: self.of(&[
+                InterruptionAction::Terminate,
+                InterruptionAction::Terminate,
+                InterruptionAction::Terminate,
+                InterruptionAction::Stop,
+            ]),
+        }
+    }
+
+    fn spells(&mut self, end: Moment) -> Vec<Spell> {
+        if self.chance(40) {
+            return Vec::new();
+        }
+        (0..1 + self.up_to(3)).map(|_| self.spell(end)).collect()
+    }
+
+    fn spell(&mut self, end: Moment) -> Spell {
+        let service = self.of(&[
+            Service::Kubernetes,
+            Service::Kubernetes,
+            Service::Balancer,
+            Service::Metadata,
+        ]);
+        let from = self.moment(0, end);
+        let length = match self.0.u8(..10) {
+            0..5 => self.seconds(1, 10),
+            5..9 => self.seconds(5, 40),
+            _ => self.seconds(30, 200),
+        };
+        let slow = self.seconds(1, 15);
+        let trouble = self.of(&[
+            Trouble::Partition,
+            Trouble::Silence,
+            Trouble::MuteAnswer,
+            Trouble::LostRequest,
+            Trouble::LostAnswer,
+            Trouble::Status(500),
+            Trouble::Status(503),
+            Trouble::Status(401),
+            Trouble::Status(403),
+            Trouble::GatewayAfterEffect(504),
+            Trouble::Throttled,
+            Trouble::Garbage,
+            Trouble::Slow(slow),
+        ]);
+        Spell {
+            service,
+            from,
+            until: from + length,
+            trouble,
+            percent: self.of(&[100, 100, 70, 30]),
+        }
+    }
+
+    fn happenings(&mut self, pods: &[Pod], end: Moment) -> Vec<(Moment, Happening)> {
+        if self.chance(40) {
+            return Vec::new();
+        }
+        let count = 1 + self.up_to(4);
+        let mut happenings: Vec<(Moment, Happening)> = (0..count)
+            .map(|index| (self.moment(0, end), self.happening(pods, index)))
+            .collect();
+        happenings.sort_by_key(|(at, _)| *at);
+        happenings
+    }
+
+    fn happening(&mut self, pods: &[Pod], index: usize) -> Happening {
+        let uid = pods[self.0.usize(..pods.len())].uid.clone();
+        match self.0.u8(..100) {
+            0..25 => Happening::Crash {
+                back_after: self.seconds(0, 20),
+            },
+            25..30 => Happening::Stop,
+            30..35 => Happening::SecondAgent,
+            35..48 => Happening::PodArrives(Box::new(self.pod(1_000 + index))),
+            48..56 => Happening::Namesake(uid),
+            56..64 => Happening::ForeignEviction(uid),
+            64..68 => Happening::ForeignCordon,
+            68..73 => Happening::NodeTouched,
+            73..76 => Happening::NoticeWithdrawn,
+            76..80 => Happening::NoticeTightened(self.seconds(1, 60)),
+            80..84 => Happening::HistoryForgotten,
+            84..88 => Happening::CacheLags(self.up_to(8)),
+            88..91 => Happening::NamespaceTerminates(self.of(&NAMESPACES)),
+            91..94 => Happening::WebhookForcesDryRun(self.of(&NAMESPACES)),
+            94..97 => Happening::BudgetOpens(self.up_to(4)),
+            _ => Happening::ClockSet(self.0.i64(-60_000..=60_000)),
+        }
+    }
+}
