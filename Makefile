@@ -1,4 +1,4 @@
-.PHONY: test bench
+.PHONY: test bench soak
 
 # Every test, on a fresh machine: what a test needs is built once and cached.
 test:
@@ -7,3 +7,7 @@ test:
 # The figures of the README, measured on this machine and printed.
 bench:
 	cargo test --locked --test figures
+
+# A million interruptions in virtual time.
+soak:
+	cargo run --locked --profile soak -- simulate --random 1000000

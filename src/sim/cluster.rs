@@ -220,8 +220,8 @@ impl Cluster {
             PodUid::new(format!("{uid}.2")),
             NodeName::new("elsewhere"),
         );
-        pod.labels = former.labels.clone();
-        pod.owner = former.owner.clone();
+        pod.labels.clone_from(&former.labels);
+        pod.owner.clone_from(&former.owner);
         if !self.pods.contains_key(&key(&pod.namespace, &pod.name)) {
             self.add_pod(pod);
         }

@@ -56,7 +56,7 @@ pub struct Setting {
     pub on_blocked: OnBlocked,
 }
 
-/// Something that somebody else does.
+/// Something that happens besides what the agent does.
 #[derive(Clone, Debug)]
 pub enum Happening {
     /// The agent dies, and another is started after a while.
@@ -68,6 +68,15 @@ pub enum Happening {
     Stop,
     /// A second agent runs beside the first: an update of the DaemonSet that surges.
     SecondAgent,
+    /// Somebody sets the node's time of day by so many milliseconds.
+    ClockSet(i64),
+    /// Somebody else does something.
+    World(Deed),
+}
+
+/// What somebody else does.
+#[derive(Clone, Debug)]
+pub enum Deed {
     /// The scheduler had bound another pod before it saw the cordon.
     PodArrives(Box<Pod>),
     /// A controller puts a pod of the same name onto another node once this one is gone.
@@ -92,8 +101,6 @@ pub enum Happening {
     WebhookForcesDryRun(&'static str),
     /// A budget allows so many more.
     BudgetOpens(usize),
-    /// Somebody sets the node's time of day.
-    ClockSet(i64),
 }
 
 impl Setting {
@@ -243,13 +250,13 @@ impl Setting {
     /// The pods that another drainer evicts at some time.
     #[must_use]
     pub fn evicted_by_others(&self) -> BTreeSet<PodUid> {
-        let uids = self
-            .happenings
-            .iter()
-            .filter_map(|(_, happening)| match happening {
-                Happening::ForeignEviction(uid) => Some(uid.clone()),
-                _ => None,
-            });
+        let uids = self.happenings.iter().filter_map(|(_, happening)| {
+            if let Happening::World(Deed::ForeignEviction(uid)) = happening {
+                Some(uid.clone())
+            } else {
+                None
+            }
+        });
         uids.collect()
     }
 
@@ -454,7 +461,7 @@ impl Dice {
             "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/group-{index}/0123456789abcdef"
         );
         let ports = (0..self.up_to(3)).map(|_| self.0.u16(30_000..32_000));
-        let ports = BTreeSet::from_iter(ports).into_iter().collect();
+        let ports = ports.collect::<BTreeSet<_>>().into_iter().collect();
         // The form is fixed: it parses.
         let arn = TargetGroupArn::parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
         (arn, ports)
@@ -481,7 +488,7 @@ impl Dice {
         if self.chance(40) {
             return Vec::new();
         }
-        (0..1 + self.up_to(3)).map(|_| self.spell(end)).collect()
+        (0..=self.up_to(3)).map(|_| self.spell(end)).collect()
     }
 
     fn spell(&mut self, end: Moment) -> Spell {
@@ -536,25 +543,28 @@ impl Dice {
 
     fn happening(&mut self, pods: &[Pod], index: usize) -> Happening {
         let uid = pods[self.0.usize(..pods.len())].uid.clone();
-        match self.0.u8(..100) {
-            0..25 => Happening::Crash {
-                back_after: self.seconds(0, 20),
-            },
-            25..30 => Happening::Stop,
-            30..35 => Happening::SecondAgent,
-            35..48 => Happening::PodArrives(Box::new(self.pod(1_000 + index))),
-            48..56 => Happening::Namesake(uid),
-            56..64 => Happening::ForeignEviction(uid),
-            64..68 => Happening::ForeignCordon,
-            68..73 => Happening::NodeTouched,
-            73..76 => Happening::NoticeWithdrawn,
-            76..80 => Happening::NoticeTightened(self.seconds(1, 60)),
-            80..84 => Happening::HistoryForgotten,
-            84..88 => Happening::CacheLags(self.up_to(8)),
-            88..91 => Happening::NamespaceTerminates(self.of(&NAMESPACES)),
-            91..94 => Happening::WebhookForcesDryRun(self.of(&NAMESPACES)),
-            94..97 => Happening::BudgetOpens(self.up_to(4)),
-            _ => Happening::ClockSet(self.0.i64(-60_000..=60_000)),
-        }
+        let deed = match self.0.u8(..100) {
+            0..25 => {
+                return Happening::Crash {
+                    back_after: self.seconds(0, 20),
+                };
+            }
+            25..30 => return Happening::Stop,
+            30..35 => return Happening::SecondAgent,
+            35..48 => Deed::PodArrives(Box::new(self.pod(1_000 + index))),
+            48..56 => Deed::Namesake(uid),
+            56..64 => Deed::ForeignEviction(uid),
+            64..68 => Deed::ForeignCordon,
+            68..73 => Deed::NodeTouched,
+            73..76 => Deed::NoticeWithdrawn,
+            76..80 => Deed::NoticeTightened(self.seconds(1, 60)),
+            80..84 => Deed::HistoryForgotten,
+            84..88 => Deed::CacheLags(self.up_to(8)),
+            88..91 => Deed::NamespaceTerminates(self.of(&NAMESPACES)),
+            91..94 => Deed::WebhookForcesDryRun(self.of(&NAMESPACES)),
+            94..97 => Deed::BudgetOpens(self.up_to(4)),
+            _ => return Happening::ClockSet(self.0.i64(-60_000..=60_000)),
+        };
+        Happening::World(deed)
     }
 }

@@ -19,7 +19,7 @@ use crate::sim::journal::Service;
 use crate::sim::judge::{Judge, Violation};
 use crate::sim::metadata::ScheduledNotice;
 use crate::sim::ports::{SimBalancer, SimCluster, SimMetadata, Way};
-use crate::sim::setting::{Happening, Setting};
+use crate::sim::setting::{Deed, Happening, Setting};
 use crate::sim::stage::Stage;
 
 /// 2027-01-15T08:00:00Z: every simulated day is the same.
@@ -331,7 +331,7 @@ impl<'a, C: Cast> Play<'a, C> {
                 self.tell(&format!("the node's time of day is set by {millis} ms"));
                 self.agent_clock.set_by(*millis);
             }
-            other => self.change_world(other),
+            Happening::World(deed) => self.change_world(deed),
         }
     }
 
@@ -346,33 +346,33 @@ impl<'a, C: Cast> Play<'a, C> {
         self.starts.push(self.clock.now().at + back_after);
     }
 
-    fn change_world(&self, happening: &Happening) {
-        self.tell(&format!("{happening:?}"));
+    fn change_world(&self, deed: &Deed) {
+        self.tell(&format!("{deed:?}"));
         let judge = self.judge.clone();
         self.stage.with(|world, now| {
             let mut judge = locked(&judge);
             let cluster = &mut world.cluster;
-            match happening {
-                Happening::PodArrives(pod) => {
+            match deed {
+                Deed::PodArrives(pod) => {
                     let pod = (**pod).clone();
                     judge.pod_arrives(&pod, now.at);
                     cluster.add_pod(pod);
                 }
-                Happening::Namesake(uid) => cluster.replace_elsewhere(uid),
-                Happening::ForeignEviction(uid) => cluster.evict_for_another(uid, now),
-                Happening::ForeignCordon => {
+                Deed::Namesake(uid) => cluster.replace_elsewhere(uid),
+                Deed::ForeignEviction(uid) => cluster.evict_for_another(uid, now),
+                Deed::ForeignCordon => {
                     judge.node_cordoned_by_others();
                     cluster.change_node(|node| node.unschedulable = true);
                 }
-                Happening::NodeTouched => {
+                Deed::NodeTouched => {
                     let (key, value) = ("example.com/touched", "by somebody");
                     judge.node_annotated(key, value);
                     cluster.change_node(|node| {
                         node.annotations.insert(key.to_owned(), value.to_owned());
                     });
                 }
-                Happening::NoticeWithdrawn => world.metadata.withdraw(),
-                Happening::NoticeTightened(by) => {
+                Deed::NoticeWithdrawn => world.metadata.withdraw(),
+                Deed::NoticeTightened(by) => {
                     if let Some(notice) = world.metadata.notice().copied() {
                         world.metadata.schedule(ScheduledNotice {
                             warning: notice.warning.saturating_sub(*by),
@@ -380,15 +380,11 @@ impl<'a, C: Cast> Play<'a, C> {
                         });
                     }
                 }
-                Happening::HistoryForgotten => cluster.forget_history(),
-                Happening::CacheLags(changes) => cluster.lag(*changes),
-                Happening::NamespaceTerminates(namespace) => cluster.terminate_namespace(namespace),
-                Happening::WebhookForcesDryRun(namespace) => cluster.force_dry_run(namespace),
-                Happening::BudgetOpens(index) => cluster.open_budget(*index),
-                Happening::Crash { .. }
-                | Happening::Stop
-                | Happening::SecondAgent
-                | Happening::ClockSet(_) => {}
+                Deed::HistoryForgotten => cluster.forget_history(),
+                Deed::CacheLags(changes) => cluster.lag(*changes),
+                Deed::NamespaceTerminates(namespace) => cluster.terminate_namespace(namespace),
+                Deed::WebhookForcesDryRun(namespace) => cluster.force_dry_run(namespace),
+                Deed::BudgetOpens(index) => cluster.open_budget(*index),
             }
         });
     }

@@ -1,33 +1,71 @@
-//! The real agent in a thousand different worlds, in virtual time: no rule may be broken in any of them.
+//! The real agent in thousands of different worlds, in virtual time: no rule may be broken in any of them.
 
 use spot_interrupt_handler::sim::setting::Setting;
 use spot_interrupt_handler::simulate::interruption::{Telling, play};
 
+/// The broken rules of these seeds, each with what re-runs it.
+fn broken(seeds: impl Iterator<Item = u64>) -> Vec<String> {
+    seeds
+        .flat_map(|seed| {
+            let ending = play(&Setting::of(seed), Telling::Dropped);
+            ending.violations.into_iter().map(move |violation| {
+                format!(
+                    "{} ({}): cargo run -- simulate --random 1 --seed {seed}",
+                    violation.rule, violation.detail
+                )
+            })
+        })
+        .collect()
+}
+
 #[test]
 fn no_rule_is_broken_in_two_thousand_interruptions() {
-    let count: u64 = std::env::var("SEEDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(2_000);
-    let first: u64 = std::env::var("FIRST")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
-    let mut broken = std::collections::BTreeMap::<&str, Vec<(u64, String)>>::new();
-    for seed in first..first + count {
-        let ending = play(&Setting::of(seed), Telling::Dropped);
-        for violation in ending.violations {
-            broken
-                .entry(violation.rule)
-                .or_default()
-                .push((seed, violation.detail));
-        }
+    assert_eq!(broken(0..2_000), Vec::<String>::new());
+}
+
+/// Seeds that once broke a rule, with what was wrong.
+const FOUND: [(u64, &str); 9] = [
+    (
+        4,
+        "the verdict said completed although no pod had ever been listed",
+    ),
+    (
+        13,
+        "a restarted agent that did not know its instance yet forgot that the cordon was its own",
+    ),
+    (
+        753,
+        "a record under another time was taken for another interruption's, and its ownership lost",
+    ),
+    (921, "the notice was first seen after its time"),
+    (
+        4_633,
+        "another drainer's eviction and ours met in the server",
+    ),
+    (
+        5_612,
+        "connections that were lost one after another were answered with two calls a second",
+    ),
+    (
+        8_075,
+        "a list that lagged behind was believed before the watch had completed it",
+    ),
+    (9_828, "the same, with a pod that needs no grace"),
+    (20_791, "a deadline was tightened between two processes"),
+];
+
+#[test]
+fn what_was_once_found_stays_mended() {
+    let seeds = FOUND.iter().map(|(seed, _)| *seed);
+    assert_eq!(broken(seeds), Vec::<String>::new());
+}
+
+#[test]
+fn a_seed_has_one_story() {
+    for seed in 0..20 {
+        let setting = Setting::of(seed);
+        let (one, other) = (play(&setting, Telling::Kept), play(&setting, Telling::Kept));
+        assert_eq!(one.story, other.story, "seed {seed}");
+        assert!(!one.story.is_empty());
     }
-    for (rule, seeds) in &broken {
-        eprintln!("{rule}: {} times", seeds.len());
-        for (seed, detail) in seeds.iter().take(5) {
-            eprintln!("   seed {seed}: {detail}");
-        }
-    }
-    assert!(broken.is_empty());
 }

@@ -192,9 +192,9 @@ fn documents() -> Vec<String> {
     for folder in ["", "docs", "docs/decisions"] {
         for entry in fs::read_dir(root().join(folder)).expect("a folder of documents") {
             let name = entry.expect("an entry of that folder").file_name();
-            let name = name.into_string().expect("a name");
-            if name.ends_with(".md") {
-                pages.push(Path::new(folder).join(name).display().to_string());
+            let page = Path::new(folder).join(name);
+            if page.extension().is_some_and(|extension| extension == "md") {
+                pages.push(page.display().to_string());
             }
         }
     }

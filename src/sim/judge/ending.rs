@@ -10,7 +10,7 @@ use crate::sim::balancer::Registration;
 use crate::sim::faults::{Trouble, Weather};
 use crate::sim::journal::Service;
 use crate::sim::pod::Pod;
-use crate::sim::setting::{Happening, Setting};
+use crate::sim::setting::{Deed, Happening, Setting};
 
 /// When the weather has been clear for so long, whatever was under way has ended (twelve seconds at most), has been tried
 /// again (two more), and has been answered.
@@ -27,8 +27,11 @@ impl Judge {
                 self.a_pod_gets_its_stop_signal_as_soon_as_the_weather_allows(
                     setting, pod, weather, now,
                 );
-                // The server's word is taken for three seconds, and a webhook may make it worth nothing.
-                if !world.cluster.forces_dry_run(&pod.namespace) {
+                // The server's word is taken for three seconds, and a webhook may make it worth nothing; a list may be old,
+                // and the weather keep the watch from completing it.
+                let is_told_the_truth =
+                    !world.cluster.forces_dry_run(&pod.namespace) && !world.cluster.has_lagged();
+                if is_told_the_truth {
                     self.a_verdict_of_completion_is_true(pod, weather, now);
                 }
             }
@@ -220,12 +223,11 @@ impl Judge {
     ) {
         // With less than the shortest plan left, something is always cut or left.
         let is_long = setting.notice.warning >= Duration::from_secs(60);
-        if setting.is_calm() && is_long && setting.on_blocked == OnBlocked::Delete {
-            if let Some(warning) = self.warnings.first() {
-                let detail = warning.clone();
-                let rule = "a calm interruption has neither warnings nor errors";
-                self.breaks(rule, detail, now);
-            }
+        let is_plain = setting.is_calm() && is_long && setting.on_blocked == OnBlocked::Delete;
+        if let Some(warning) = self.warnings.first().filter(|_| is_plain) {
+            let detail = warning.clone();
+            let rule = "a calm interruption has neither warnings nor errors";
+            self.breaks(rule, detail, now);
         }
     }
 
@@ -248,7 +250,8 @@ fn refuses_access(setting: &Setting, service: Service) -> bool {
         spell.service == service && matches!(spell.trouble, Trouble::Status(401 | 403))
     });
     let is_lag = setting.happenings.iter().any(|(_, happening)| {
-        service == Service::Kubernetes && matches!(happening, Happening::CacheLags(1..))
+        service == Service::Kubernetes
+            && matches!(happening, Happening::World(Deed::CacheLags(1..)))
     });
     is_spell || is_lag
 }
