@@ -33,8 +33,8 @@ pub enum Reply {
     Torn(String),
     /// These bytes, then a TCP reset.
     Reset(String),
-    /// Nothing, and the connection stays open.
-    Silence,
+    /// These bytes, then nothing, and the connection stays open.
+    Silent(String),
     /// A chunked answer 200 whose pieces come from outside; it ends when the sender is dropped.
     Pieces(UnboundedReceiver<String>),
     /// A chunked answer 200 that repeats one piece as long as the client reads, counting the bytes that left.
@@ -156,7 +156,11 @@ async fn serve(
                 stream.get_ref().set_zero_linger().expect("a socket");
                 return;
             }
-            Reply::Silence => std::future::pending().await,
+            Reply::Silent(bytes) => {
+                // A client that has heard enough may have gone.
+                let _ = stream.write_all(bytes.as_bytes()).await;
+                std::future::pending().await
+            }
             Reply::Pieces(mut pieces) => {
                 begin_chunks(&mut stream).await;
                 while let Some(piece) = pieces.recv().await {
