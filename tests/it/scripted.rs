@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
@@ -105,6 +105,29 @@ impl Server {
         let received = self.received();
         assert_eq!(received.len(), 1, "{received:?}");
         received[0].clone()
+    }
+}
+
+/// An address on which connections do not come about, as behind a firewall that drops them without a word.
+pub struct Unmet {
+    pub url: String,
+    _listener: TcpListener,
+    _waiting: std::net::TcpStream,
+}
+
+impl Unmet {
+    /// Listens, but has no room for another connection.
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let any_port = ([127, 0, 0, 1], 0).into();
+        socket.bind(any_port).expect("a port");
+        let listener = socket.listen(0).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        Self {
+            url: format!("http://{address}"),
+            _listener: listener,
+            _waiting: std::net::TcpStream::connect(address).expect("a connection"),
+        }
     }
 }
 

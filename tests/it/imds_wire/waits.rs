@@ -7,8 +7,8 @@ use spot_interrupt_handler::imds::Imds;
 use spot_interrupt_handler::ports::{Metadata, MetadataError};
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::{NOTICE, PUT, asked, server, token};
-use crate::scripted::{Reply, Server, typed};
+use super::{NOTICE, PUT, asked, chain, server, token};
+use crate::scripted::{Reply, Server, Unmet, typed};
 
 /// What the agent allows a poll.
 const POLL: Duration = Duration::from_secs(2);
@@ -93,4 +93,21 @@ async fn a_token_request_without_an_answer_names_the_hop_limit_before_the_poll_i
         assert_eq!(asked(&server), [PUT]);
     }
     drop(pieces);
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_come_about_is_unreachable_and_not_the_hop_limit() {
+    let unmet = Unmet::new();
+    // By what passes between the start of a call and that of its connection, the caller's clock is ahead.
+    let clock = Clock::at_speed(1.02);
+    let imds = Imds::new(&unmet.url, clock.clone()).expect("a client");
+    tokio::time::pause();
+    let error = clock
+        .until(clock.now().at + POLL, imds.notice())
+        .await
+        .expect("an end of its own")
+        .expect_err("no connection");
+    assert!(matches!(error, MetadataError::Unreachable(_)), "{error:?}");
+    let text = chain(&error);
+    assert!(text.contains("deadline has elapsed"), "{text}");
 }
