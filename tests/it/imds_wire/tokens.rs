@@ -163,6 +163,25 @@ async fn two_calls_at_once_fetch_one_token() {
 }
 
 #[tokio::test]
+async fn two_calls_whose_token_is_refused_share_the_new_one() {
+    let server = Server::replying([
+        token("old"),
+        nothing(),
+        unauthorized(),
+        unauthorized(),
+        token("new"),
+        nothing(),
+        nothing(),
+    ])
+    .await;
+    let imds = imds(&server);
+    assert_eq!(imds.notice().await.expect("an answer"), None);
+    let (one, other) = tokio::join!(imds.notice(), imds.notice());
+    assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
+    assert_eq!(asked(&server)[2..], [NOTICE, NOTICE, PUT, NOTICE, NOTICE]);
+}
+
+#[tokio::test]
 async fn what_is_no_token_is_not_sent_back() {
     for body in [
         &b""[..],
