@@ -28,9 +28,10 @@ const TOKEN_LIFE: Duration = Duration::from_hours(6);
 const TOKEN_LIFE_HEADER: &str = "X-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN_HEADER: &str = "X-aws-ec2-metadata-token";
 
-/// Half of a poll's two seconds: a token reply that is lost to the hop limit must show as that, and
-/// not as a poll that took too long.
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Less than a poll's two seconds: a token reply that is lost to the hop limit must show as that, and
+/// not as a poll that took too long. More than a connection may take: one that does not come about
+/// is no matter of hops.
+const TOKEN_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The service is on the same host: a connection is made at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

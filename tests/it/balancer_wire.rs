@@ -332,7 +332,7 @@ async fn a_lost_connection_is_one_attempt_that_failed() {
 
 #[tokio::test]
 async fn silence_ends_with_the_attempts_own_time_limit() {
-    let error = failure(Reply::Silence).await;
+    let error = failure(Reply::Silent(String::new())).await;
     assert!(matches!(error, BalancerError::Lost(_)), "{error:?}");
 }
 

@@ -3,9 +3,9 @@
 
 mod answers;
 mod failures;
+mod surroundings;
 mod tokens;
-
-use std::time::Duration;
+mod waits;
 
 use spot_interrupt_handler::clock::Clock;
 use spot_interrupt_handler::imds::Imds;
@@ -13,6 +13,7 @@ use spot_interrupt_handler::ports::MetadataError;
 
 use crate::scripted::{Reply, Server, typed};
 
+const PUT: &str = "PUT /latest/api/token";
 const NOTICE: &str = "GET /latest/meta-data/spot/instance-action";
 
 /// What a token request is answered with.
@@ -42,6 +43,3 @@ fn chain(error: &MetadataError) -> String {
     let texts: Vec<String> = causes.map(ToString::to_string).collect();
     texts.join(": ")
 }
-
-/// No attempt of a test needs this long; the agent allows two seconds.
-const ATTEMPT: Duration = Duration::from_secs(30);

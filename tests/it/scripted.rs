@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Received {
+    /// Which connection it came over, counted from 0.
+    pub connection: usize,
     /// Method and target.
     pub line: String,
     /// Names in lower case.
@@ -24,14 +27,14 @@ pub enum Reply {
     Answer {
         status: u16,
         headers: Vec<(&'static str, String)>,
-        body: String,
+        body: Vec<u8>,
     },
     /// These bytes, then the end of the connection.
     Torn(String),
     /// These bytes, then a TCP reset.
     Reset(String),
-    /// Nothing, and the connection stays open.
-    Silence,
+    /// These bytes, then nothing, and the connection stays open.
+    Silent(String),
     /// A chunked answer 200 whose pieces come from outside; it ends when the sender is dropped.
     Pieces(UnboundedReceiver<String>),
     /// A chunked answer 200 that repeats one piece as long as the client reads, counting the bytes that left.
@@ -39,12 +42,12 @@ pub enum Reply {
 }
 
 /// A JSON answer.
-pub fn json(status: u16, body: impl Into<String>) -> Reply {
+pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Reply {
     typed(status, "application/json", body)
 }
 
 /// An answer of another type.
-pub fn typed(status: u16, content_type: &'static str, body: impl Into<String>) -> Reply {
+pub fn typed(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Reply {
     Reply::Answer {
         status,
         headers: vec![("Content-Type", content_type.to_owned())],
@@ -65,7 +68,7 @@ impl Reply {
 /// The server; it ends with the test's runtime.
 pub struct Server {
     pub url: String,
-    received: Arc<Mutex<Vec<Received>>>,
+    received: watch::Sender<Vec<Received>>,
 }
 
 impl Server {
@@ -73,12 +76,13 @@ impl Server {
     pub async fn replying(replies: impl IntoIterator<Item = Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let received = Arc::new(Mutex::new(Vec::new()));
+        let received = watch::Sender::default();
         let script = Arc::new(Mutex::new(replies.into_iter().collect::<VecDeque<_>>()));
         let log = received.clone();
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, script.clone(), log.clone()));
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                tokio::spawn(serve(connection, stream, script.clone(), log.clone()));
             }
         });
         Self { url, received }
@@ -86,7 +90,14 @@ impl Server {
 
     /// Everything that was asked so far.
     pub fn received(&self) -> Vec<Received> {
-        self.received.lock().expect("no panic").clone()
+        self.received.borrow().clone()
+    }
+
+    /// Waits until this much was asked.
+    pub async fn until_received(&self, requests: usize) {
+        let mut received = self.received.subscribe();
+        let enough = received.wait_for(|received| received.len() >= requests);
+        enough.await.expect("a server");
     }
 
     /// The only thing that was asked.
@@ -94,6 +105,29 @@ impl Server {
         let received = self.received();
         assert_eq!(received.len(), 1, "{received:?}");
         received[0].clone()
+    }
+}
+
+/// An address on which connections do not come about, as behind a firewall that drops them without a word.
+pub struct Unmet {
+    pub url: String,
+    _listener: TcpListener,
+    _waiting: std::net::TcpStream,
+}
+
+impl Unmet {
+    /// Listens, but has no room for another connection.
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let any_port = ([127, 0, 0, 1], 0).into();
+        socket.bind(any_port).expect("a port");
+        let listener = socket.listen(0).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        Self {
+            url: format!("http://{address}"),
+            _listener: listener,
+            _waiting: std::net::TcpStream::connect(address).expect("a connection"),
+        }
     }
 }
 
@@ -111,13 +145,14 @@ impl Received {
 }
 
 async fn serve(
+    connection: usize,
     stream: TcpStream,
     script: Arc<Mutex<VecDeque<Reply>>>,
-    log: Arc<Mutex<Vec<Received>>>,
+    log: watch::Sender<Vec<Received>>,
 ) {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = receive(&mut stream).await {
-        log.lock().expect("no panic").push(request);
+    while let Some(request) = receive(connection, &mut stream).await {
+        log.send_modify(|received| received.push(request));
         let reply = script.lock().expect("no panic").pop_front();
         match reply.expect("a reply for every request") {
             Reply::Answer {
@@ -130,9 +165,10 @@ async fn serve(
                     answer.extend([name, ": ", &value, "\r\n"]);
                 }
                 let length = body.len().to_string();
-                answer.extend(["Content-Length: ", &length, "\r\n\r\n", &body]);
+                answer.extend(["Content-Length: ", &length, "\r\n\r\n"]);
+                let answer = [answer.as_bytes(), &body].concat();
                 // A client that has heard enough may have gone.
-                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.write_all(&answer).await;
             }
             Reply::Torn(bytes) => {
                 stream.write_all(bytes.as_bytes()).await.expect("a reader");
@@ -143,7 +179,11 @@ async fn serve(
                 stream.get_ref().set_zero_linger().expect("a socket");
                 return;
             }
-            Reply::Silence => std::future::pending().await,
+            Reply::Silent(bytes) => {
+                // A client that has heard enough may have gone.
+                let _ = stream.write_all(bytes.as_bytes()).await;
+                std::future::pending().await
+            }
             Reply::Pieces(mut pieces) => {
                 begin_chunks(&mut stream).await;
                 while let Some(piece) = pieces.recv().await {
@@ -173,7 +213,7 @@ fn chunk(piece: &str) -> String {
     format!("{:x}\r\n{piece}\r\n", piece.len())
 }
 
-async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Received> {
+async fn receive(connection: usize, stream: &mut BufReader<TcpStream>) -> Option<Received> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -193,6 +233,7 @@ async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Received> {
     stream.read_exact(&mut body).await.ok()?;
     let body = String::from_utf8(body).expect("UTF-8");
     Some(Received {
+        connection,
         line,
         headers,
         body,

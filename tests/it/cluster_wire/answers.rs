@@ -152,7 +152,7 @@ async fn an_eviction_answered_with_201_is_accepted_even_if_the_rest_never_comes(
 
 #[tokio::test]
 async fn silence_is_ended_by_the_caller_alone() {
-    let server = Server::replying([Reply::Silence]).await;
+    let server = Server::replying([Reply::Silent(String::new())]).await;
     let cluster = cluster_at(&server.url).await;
     let clock = Clock::real();
     let limit = clock.now().at + Duration::from_millis(300);

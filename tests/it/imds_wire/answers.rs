@@ -6,8 +6,8 @@ use spot_interrupt_handler::plan::notice::{AnnouncedAction, Announcement, Interr
 use spot_interrupt_handler::plan::time::WallTime;
 use spot_interrupt_handler::ports::{Metadata, MetadataError};
 
-use super::{NOTICE, asked, imds, server};
-use crate::scripted::{json, typed};
+use super::{NOTICE, PUT, asked, imds, server};
+use crate::scripted::{Reply, json, typed};
 
 /// 2027-01-15T08:00:00Z.
 const NOON: i64 = 1_800_000_000_000;
@@ -27,15 +27,40 @@ async fn announced(body: &str) -> Announcement {
 async fn a_404_means_that_there_is_no_notice() {
     let server = server([typed(404, "text/html", "<html>404 - Not Found</html>")]).await;
     assert_eq!(imds(&server).notice().await.expect("an answer"), None);
-    assert_eq!(asked(&server), ["PUT /latest/api/token", NOTICE]);
-    let [put, get] = &server.received()[..] else {
-        panic!("two requests");
+    assert_eq!(asked(&server), [PUT, NOTICE]);
+}
+
+#[tokio::test]
+async fn a_poll_sends_nothing_but_the_tokens_life_and_the_token() {
+    let server = server([typed(404, "text/html", "")]).await;
+    assert_eq!(imds(&server).notice().await.expect("an answer"), None);
+    let host = server.url.trim_start_matches("http://");
+    let sent: Vec<_> = server
+        .received()
+        .into_iter()
+        .map(|mut request| {
+            request.headers.sort();
+            (request.headers, request.body)
+        })
+        .collect();
+    let headers = |name: &str, value: &str| {
+        [("accept", "*/*"), ("host", host), (name, value)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec()
     };
     assert_eq!(
-        put.header("x-aws-ec2-metadata-token-ttl-seconds"),
-        Some("21600")
+        sent,
+        [
+            (
+                headers("x-aws-ec2-metadata-token-ttl-seconds", "21600"),
+                String::new()
+            ),
+            (
+                headers("x-aws-ec2-metadata-token", "token-1"),
+                String::new()
+            ),
+        ]
     );
-    assert_eq!(get.header("x-aws-ec2-metadata-token"), Some("token-1"));
 }
 
 #[tokio::test]
@@ -87,6 +112,8 @@ async fn a_time_that_is_missing_or_unreadable_does_not_hide_the_notice() {
         r#"{"action":"terminate","time":1800000000}"#,
         r#"{"action":"terminate","time":"soon"}"#,
         r#"{"action":"terminate","time":"2027-13-15T08:02:00Z"}"#,
+        r#"{"action":"terminate","time":"2027-01-15T08:02:00"}"#,
+        r#"{"action":"terminate","time":"99999999-01-15T08:02:00Z"}"#,
         r#"{"action":"terminate","time":""}"#,
     ] {
         let notice = announced(body).await;
@@ -101,6 +128,8 @@ async fn times_far_away_are_told_as_they_are() {
         ("1970-01-01T00:00:00Z", 0),
         ("2027-01-15T07:00:00Z", NOON - 3_600_000),
         ("2126-01-15T08:00:00Z", 4_924_137_600_000),
+        ("9999-12-30T00:00:00Z", 253_402_128_000_000),
+        ("-009999-01-02T02:00:00Z", -377_705_023_200_000),
         ("2027-01-15T09:02:00+01:00", NOON + 120_000),
     ] {
         let body = format!(r#"{{"action":"terminate","time":"{time}"}}"#);
@@ -152,7 +181,12 @@ async fn the_machine_is_known_by_its_identity_document_and_life_cycle() {
 
 #[tokio::test]
 async fn an_identity_is_no_worse_for_a_life_cycle_that_cannot_be_had() {
-    for reply in [typed(404, "text/html", ""), typed(500, "text/html", "oops")] {
+    for reply in [
+        typed(404, "text/html", ""),
+        typed(403, "text/html", ""),
+        typed(500, "text/html", "oops"),
+        Reply::Reset(String::new()),
+    ] {
         let server = server([typed(200, "text/plain", DOCUMENT), reply]).await;
         let identity = imds(&server).identity().await.expect("an identity");
         assert_eq!(identity.life_cycle, None);
@@ -160,10 +194,68 @@ async fn an_identity_is_no_worse_for_a_life_cycle_that_cannot_be_had() {
 }
 
 #[tokio::test]
+async fn of_a_life_cycle_200_bytes_are_kept_and_no_control_characters() {
+    let odd = "\u{7}on-demand".repeat(100);
+    let replies = [
+        typed(200, "text/plain", DOCUMENT),
+        typed(200, "text/plain", odd),
+    ];
+    let identity = imds(&server(replies).await).identity().await;
+    let life_cycle = identity.expect("an identity").life_cycle.expect("one");
+    assert_eq!(life_cycle.len(), 200);
+    assert!(!life_cycle.contains(char::is_control), "{life_cycle:?}");
+}
+
+#[tokio::test]
+async fn an_instance_id_alone_is_an_identity() {
+    let replies = [
+        typed(200, "text/plain", r#"{"instanceId":"i-0abc"}"#),
+        typed(200, "text/plain", "on-demand"),
+    ];
+    let expected = MachineIdentity {
+        instance_id: InstanceId::new("i-0abc"),
+        instance_type: None,
+        zone: None,
+        life_cycle: Some("on-demand".to_owned()),
+    };
+    let server = server(replies).await;
+    assert_eq!(
+        imds(&server).identity().await.expect("an identity"),
+        expected
+    );
+}
+
+#[tokio::test]
+async fn an_identity_that_is_refused_is_told_with_the_status() {
+    for (status, expected) in [
+        (
+            403,
+            "the metadata service refuses: it is disabled for this instance (HTTP 403)",
+        ),
+        (404, "the metadata service answered HTTP 404: oops"),
+        (503, "the metadata service answered HTTP 503: oops"),
+    ] {
+        let server = server([typed(status, "text/html", "oops")]).await;
+        let error = imds(&server).identity().await.expect_err("no identity");
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(asked(&server).len(), 2, "nothing else is asked");
+    }
+}
+
+#[tokio::test]
 async fn a_document_without_an_instance_id_is_none() {
-    for body in ["", "{}", "[]", "<html></html>", r#"{"instanceId":7}"#] {
+    for body in [
+        &b""[..],
+        b"{}",
+        b"[]",
+        b"null",
+        b"<html></html>",
+        b"{\"instanceId\":7}",
+        b"{\"instanceId\":\"i-0",
+        b"{\"instanceId\":\"i-0\xff\"}",
+    ] {
         let server = server([typed(200, "text/plain", body)]).await;
-        let error = imds(&server).identity().await.expect_err(body);
+        let error = imds(&server).identity().await.expect_err("no identity");
         assert!(
             matches!(
                 &error,

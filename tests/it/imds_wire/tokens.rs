@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use spot_interrupt_handler::clock::Clock;
-use spot_interrupt_handler::imds::Imds;
 use spot_interrupt_handler::ports::{Metadata, MetadataError};
 
-use super::{NOTICE, asked, imds, server, token};
+use super::{NOTICE, PUT, asked, imds, server, token};
 use crate::scripted::{Reply, Server, typed};
-
-const PUT: &str = "PUT /latest/api/token";
 
 fn nothing() -> Reply {
     typed(404, "text/html", "")
@@ -20,14 +16,51 @@ fn unauthorized() -> Reply {
 }
 
 #[tokio::test]
-async fn one_token_serves_many_polls_over_connections_that_all_close() {
-    let closing = || nothing().with("Connection", "close");
-    let server = server([closing(), closing(), closing()]).await;
+async fn one_token_serves_many_polls() {
+    let server = server([nothing(), nothing(), nothing()]).await;
     let imds = imds(&server);
     for _ in 0..3 {
         assert_eq!(imds.notice().await.expect("an answer"), None);
     }
     assert_eq!(asked(&server), [PUT, NOTICE, NOTICE, NOTICE]);
+    for request in &server.received()[1..] {
+        assert_eq!(request.header("x-aws-ec2-metadata-token"), Some("token-1"));
+    }
+}
+
+#[tokio::test]
+async fn polling_goes_on_over_connections_that_are_closed_after_each_reply() {
+    // EC2 says so beforehand; a connection that ends without a word must do no more harm.
+    for connection in ["Connection: close\r\n", ""] {
+        let closing = |status: &str, body: &str| {
+            let length = body.len();
+            Reply::Torn(format!(
+                "HTTP/1.1 {status}\r\n{connection}Content-Length: {length}\r\n\r\n{body}"
+            ))
+        };
+        let gone = || closing("404 Not Found", "no");
+        let server = Server::replying([closing("200 OK", "token-1"), gone(), gone(), gone()]).await;
+        let imds = imds(&server);
+        for _ in 0..3 {
+            assert_eq!(imds.notice().await.expect("an answer"), None);
+        }
+        assert_eq!(asked(&server), [PUT, NOTICE, NOTICE, NOTICE]);
+    }
+}
+
+#[tokio::test]
+async fn no_connection_is_used_twice_although_the_service_would_allow_it() {
+    let server = server([nothing(), nothing()]).await;
+    let imds = imds(&server);
+    for _ in 0..2 {
+        assert_eq!(imds.notice().await.expect("an answer"), None);
+    }
+    let connections: Vec<usize> = server
+        .received()
+        .iter()
+        .map(|request| request.connection)
+        .collect();
+    assert_eq!(connections, [0, 1, 2]);
 }
 
 #[tokio::test]
@@ -58,31 +91,66 @@ async fn a_service_that_refuses_every_token_is_asked_twice_and_no_more() {
     assert_eq!(asked(&server), [PUT, NOTICE, PUT, NOTICE]);
 }
 
+/// Lets time pass that nobody has to wait for.
+async fn pass(duration: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(duration).await;
+    tokio::time::resume();
+}
+
 #[tokio::test]
-async fn a_token_is_renewed_when_half_of_its_life_is_over() {
-    let short =
-        |text| typed(200, "text/plain", text).with("X-aws-ec2-metadata-token-ttl-seconds", "60");
-    let server = Server::replying([
-        short("first"),
-        nothing(),
-        nothing(),
-        short("second"),
-        nothing(),
-    ])
-    .await;
-    let clock = Clock::at_speed(1_000.0);
-    let imds = Imds::new(&server.url, clock.clone()).expect("a client");
-    let begins = clock.now().at;
-    assert_eq!(imds.notice().await.expect("an answer"), None);
-    // Whether this one is before the half is the machine's to decide; the next is after it on any.
-    let is_before_half = clock.now().at < begins + Duration::from_secs(25);
-    if is_before_half {
+async fn a_token_is_used_for_half_of_its_life_and_then_renewed() {
+    let hours = |hours: f64| Duration::from_secs_f64(hours * 3_600.0);
+    for (life, half) in [
+        (Some("3600"), hours(0.5)),
+        (Some("21600"), hours(3.0)),
+        // What the header does not say, or says and cannot mean, is six hours.
+        (Some("999999999"), hours(3.0)),
+        (Some("18446744073709551615"), hours(3.0)),
+        (Some("99999999999999999999"), hours(3.0)),
+        (Some("-1"), hours(3.0)),
+        (Some("long"), hours(3.0)),
+        (None, hours(3.0)),
+    ] {
+        let token = |text| {
+            let reply = typed(200, "text/plain", text);
+            match life {
+                Some(life) => reply.with("X-aws-ec2-metadata-token-ttl-seconds", life),
+                None => reply,
+            }
+        };
+        let replies = [
+            token("first"),
+            nothing(),
+            nothing(),
+            token("second"),
+            nothing(),
+        ];
+        let server = Server::replying(replies).await;
+        let imds = imds(&server);
+        assert_eq!(imds.notice().await.expect("an answer"), None);
+        let minute = Duration::from_secs(60);
+        pass(half - minute).await;
+        assert_eq!(imds.notice().await.expect("an answer"), None);
+        pass(minute).await;
+        assert_eq!(imds.notice().await.expect("an answer"), None);
+        let asked = asked(&server);
+        assert_eq!(asked, [PUT, NOTICE, NOTICE, PUT, NOTICE], "{life:?}");
+        let last = server.received().pop().expect("five requests");
+        assert_eq!(last.header("x-aws-ec2-metadata-token"), Some("second"));
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_a_life_is_had_anew_for_every_poll() {
+    let brief =
+        |text| typed(200, "text/plain", text).with("X-aws-ec2-metadata-token-ttl-seconds", "0");
+    let server = Server::replying([brief("first"), nothing(), brief("second"), nothing()]).await;
+    let imds = imds(&server);
+    for _ in 0..2 {
         assert_eq!(imds.notice().await.expect("an answer"), None);
     }
-    clock.sleep(Duration::from_secs(31)).await;
-    let before = asked(&server).len();
-    assert_eq!(imds.notice().await.expect("an answer"), None);
-    assert_eq!(asked(&server)[before..], [PUT, NOTICE]);
+    assert_eq!(asked(&server), [PUT, NOTICE, PUT, NOTICE]);
 }
 
 #[tokio::test]
@@ -95,10 +163,37 @@ async fn two_calls_at_once_fetch_one_token() {
 }
 
 #[tokio::test]
+async fn two_calls_whose_token_is_refused_share_the_new_one() {
+    let server = Server::replying([
+        token("old"),
+        nothing(),
+        unauthorized(),
+        unauthorized(),
+        token("new"),
+        nothing(),
+        nothing(),
+    ])
+    .await;
+    let imds = imds(&server);
+    assert_eq!(imds.notice().await.expect("an answer"), None);
+    let (one, other) = tokio::join!(imds.notice(), imds.notice());
+    assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
+    assert_eq!(asked(&server)[2..], [NOTICE, NOTICE, PUT, NOTICE, NOTICE]);
+}
+
+#[tokio::test]
 async fn what_is_no_token_is_not_sent_back() {
-    for body in ["", "  \n", "two words", "caf\u{e9}", "<html>\r\n</html>"] {
+    for body in [
+        &b""[..],
+        b"  \n",
+        b"two words",
+        b"caf\xe9",
+        "caf\u{e9}".as_bytes(),
+        b"a\r\nX-Other: b",
+        b"<html>\r\n</html>",
+    ] {
         let server = Server::replying([typed(200, "text/html", body)]).await;
-        let error = imds(&server).notice().await.expect_err(body);
+        let error = imds(&server).notice().await.expect_err("no token");
         assert!(
             matches!(
                 error,
@@ -118,10 +213,12 @@ async fn a_token_request_that_is_refused_says_so() {
     let server = Server::replying([typed(403, "text/html", "")]).await;
     let error = imds(&server).notice().await.expect_err("no token");
     assert!(matches!(error, MetadataError::Disabled), "{error:?}");
-    let server = Server::replying([typed(500, "text/html", "oops")]).await;
-    let error = imds(&server).notice().await.expect_err("no token");
-    assert!(
-        matches!(error, MetadataError::Status { status: 500, .. }),
-        "{error:?}"
-    );
+    // A 404 among them: of a token it does not mean that there is no notice.
+    for status in [400, 401, 404, 500, 503] {
+        let server = Server::replying([typed(status, "text/html", "oops")]).await;
+        let error = imds(&server).notice().await.expect_err("no token");
+        let expected = format!("the metadata service answered HTTP {status}: oops");
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(asked(&server), [PUT]);
+    }
 }
