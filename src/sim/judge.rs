@@ -16,7 +16,7 @@ use super::ports::{PodCall, PodVerb, Witness};
 use super::refused::Refused;
 use super::setting::Setting;
 use crate::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation};
-use crate::plan::budget::{Grace, Margins, Window};
+use crate::plan::budget::{Grace, LONGEST_NOTICE, Margins, SHORTEST_PLAN, Window};
 use crate::plan::drain::OnBlocked;
 use crate::plan::id::{InstanceId, PodUid, TargetGroupArn};
 use crate::plan::node::{Annotation, CordonOwner};
@@ -29,6 +29,10 @@ const ROUNDING: Duration = Duration::from_millis(2);
 
 /// No pod is called more often by one process: an answer every two seconds for two minutes, and as much again.
 const MOST_CALLS_FOR_A_POD: u32 = 120;
+
+/// One account's load balancer calls are a small common good: a look and a deregistration every five seconds, by three
+/// processes one after another, and as much again.
+const MOST_CALLS_FOR_A_GROUP: u32 = 160;
 
 /// Calls of one process that are not about one pod: LIST and WATCH again every two seconds at most, the cordon, events.
 const MOST_OTHER_CALLS: usize = 400;
@@ -79,6 +83,9 @@ pub struct Judge {
     evicted_by_others: BTreeSet<PodUid>,
     /// When the deadline was last heard to have moved closer.
     tightened: Moment,
+    /// When EC2 acts, if nobody changes that.
+    announced: Option<Moment>,
+    balancer_calls: BTreeMap<TargetGroupArn, u32>,
     was_cordoned_by_others: bool,
     claimed: bool,
     foreign: BTreeMap<String, String>,
@@ -103,6 +110,8 @@ impl Judge {
             arrived: arrived.collect(),
             evicted_by_others: setting.evicted_by_others(),
             tightened: Moment::ORIGIN,
+            announced: setting.fixed_deadline(),
+            balancer_calls: BTreeMap::new(),
             was_cordoned_by_others: setting.node.unschedulable,
             claimed: false,
             foreign: setting.node.annotations.clone(),
@@ -157,7 +166,12 @@ impl Judge {
             heard.deadline = Some(now + Duration::from_secs_f64(left));
         }
         match line.event {
-            "interruption.notice" | "interruption.resumed" => {
+            "interruption.notice" => {
+                heard.saw.get_or_insert(now);
+                let planned = heard.deadline;
+                self.the_deadline_is_ec2s(planned, now);
+            }
+            "interruption.resumed" => {
                 heard.saw.get_or_insert(now);
             }
             "interruption.changed" => self.tightened = now,
@@ -208,6 +222,22 @@ impl Judge {
             self.breaks(
                 "there is one verdict for each process",
                 format!("process {process} gave {verdicts}"),
+                now,
+            );
+        }
+    }
+
+    /// Whatever the node's own clock says: what EC2's says is left, from 20 s up to 120 s.
+    fn the_deadline_is_ec2s(&mut self, planned: Option<Moment>, now: Moment) {
+        let (Some(planned), Some(announced)) = (planned, self.announced) else {
+            return;
+        };
+        let expected = announced.clamp(now + SHORTEST_PLAN, now + LONGEST_NOTICE);
+        let error = planned.seconds_from(expected);
+        if error.abs() > 2.0 {
+            self.breaks(
+                "the deadline is EC2's",
+                format!("it is {error:.1} s off"),
                 now,
             );
         }
@@ -435,6 +465,12 @@ impl Witness for Judge {
             let detail = format!("{instance} in {}", group.as_str());
             let rule = "only the own instance is ever named to a load balancer";
             self.breaks(rule, detail, now.at);
+        }
+        let calls = self.balancer_calls.entry(group.clone()).or_default();
+        *calls += 1;
+        if *calls == MOST_CALLS_FOR_A_GROUP {
+            let detail = format!("{calls} for {}", group.as_str());
+            self.breaks("the number of calls is bounded", detail, now.at);
         }
         let is_twice = deregisters
             .iter()

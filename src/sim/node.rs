@@ -95,6 +95,20 @@ impl NodePatch {
         }
     }
 
+    /// A patch that makes the node schedulable, and removes this annotation.
+    #[must_use]
+    pub fn dropping(annotation: &str) -> Self {
+        Self {
+            metadata: MetadataPatch {
+                annotations: BTreeMap::from([(annotation.to_owned(), None)]),
+                ..MetadataPatch::default()
+            },
+            spec: SpecPatch {
+                unschedulable: Change::Removed,
+            },
+        }
+    }
+
     /// The version it insists on.
     #[must_use]
     pub fn expected_version(&self) -> Option<&str> {

@@ -19,8 +19,11 @@ use super::balancer::NamedTarget;
 use super::cluster::{Cluster as ApiServer, DeleteOptions, Event, Writes};
 use super::faults::{Fate, Trouble, Weather};
 use super::journal::{Call, Service};
+use super::node::NodePatch;
+use super::pod::Pod;
 use super::refused::Refused;
 use super::stage::Stage;
+use crate::clock::Clock;
 use crate::plan::action::{MachineIdentity, NodeEvent, Ports as TargetPorts, Target, WatchEvent};
 use crate::plan::budget::Grace;
 use crate::plan::id::{InstanceId, NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn};
@@ -137,6 +140,12 @@ impl Way {
             weather,
             witness,
         }
+    }
+
+    /// The clock of the world.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.stage.clock().clone()
     }
 
     fn witness(&self) -> MutexGuard<'_, dyn Witness + 'static> {
@@ -377,34 +386,12 @@ impl Cluster for SimCluster {
     }
 
     async fn cordon(&self, patch: &CordonPatch) -> Result<NodeView, ClusterError> {
-        let (name, patch) = (self.node.clone(), node_patch(patch));
-        let witness = self.way.witness.clone();
-        self.way
-            .ask_cluster("patch node", SMALL_CALL, move |world, now| {
-                let patched = world
-                    .cluster
-                    .patch_node(name.as_str(), &patch, Writes::Real);
-                if patched.is_ok() {
-                    witness
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .node_patched(world, now);
-                }
-                patched.map(|node| node_view(&node))
-            })
-            .await
+        self.patch(node_patch(patch)).await
     }
 
     async fn pods(&self) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
         let node = self.node.clone();
-        self.way
-            .ask_cluster("list pods", SMALL_CALL, move |world, _| {
-                let (pods, version) = world.cluster.listed();
-                let own = pods.into_iter().filter(|pod| pod.node == node);
-                let views = own.map(|pod| pod_view(&pod)).collect();
-                Ok((views, ResourceVersion::new(version.to_string())))
-            })
-            .await
+        self.list(move |pod| pod.node == node).await
     }
 
     async fn watch(
@@ -457,7 +444,9 @@ impl Cluster for SimCluster {
 }
 
 impl SimCluster {
-    fn pod_call(&self, verb: PodVerb, pod: &PodRef, grace: Option<Grace>) -> PodCall {
+    /// The call about this pod that carries all it should.
+    #[must_use]
+    pub fn pod_call(&self, verb: PodVerb, pod: &PodRef, grace: Option<Grace>) -> PodCall {
         PodCall {
             process: self.way.process,
             verb,
@@ -465,6 +454,58 @@ impl SimCluster {
             precondition: Some(pod.uid.clone()),
             grace: grace.map(|grace| grace.as_secs().into()),
         }
+    }
+
+    /// Makes any call about a pod.
+    ///
+    /// # Errors
+    /// When it is refused, or the weather lets it through in no good way.
+    pub async fn call(&self, call: PodCall) -> Result<(), ClusterError> {
+        self.way.call_pod(call).await
+    }
+
+    /// Makes any patch of the node.
+    ///
+    /// # Errors
+    /// When it is refused, or the weather lets it through in no good way.
+    pub async fn patch(&self, patch: NodePatch) -> Result<NodeView, ClusterError> {
+        let (name, witness) = (self.node.clone(), self.way.witness.clone());
+        self.way
+            .ask_cluster("patch node", SMALL_CALL, move |world, now| {
+                let patched = world
+                    .cluster
+                    .patch_node(name.as_str(), &patch, Writes::Real);
+                if patched.is_ok() {
+                    witness
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .node_patched(world, now);
+                }
+                patched.map(|node| node_view(&node))
+            })
+            .await
+    }
+
+    /// Lists the pods of every node.
+    ///
+    /// # Errors
+    /// When the weather lets it through in no good way.
+    pub async fn all_pods(&self) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
+        self.list(|_| true).await
+    }
+
+    async fn list(
+        &self,
+        is_wanted: impl Fn(&Pod) -> bool + Send + 'static,
+    ) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
+        self.way
+            .ask_cluster("list pods", SMALL_CALL, move |world, _| {
+                let (pods, version) = world.cluster.listed();
+                let wanted = pods.iter().filter(|pod| is_wanted(pod));
+                let version = ResourceVersion::new(version.to_string());
+                Ok((wanted.map(pod_view).collect(), version))
+            })
+            .await
     }
 }
 

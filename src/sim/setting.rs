@@ -260,6 +260,16 @@ impl Setting {
         uids.collect()
     }
 
+    /// When EC2 acts, unless somebody changes that on the way.
+    #[must_use]
+    pub fn fixed_deadline(&self) -> Option<Moment> {
+        let is_changed = self
+            .happenings
+            .iter()
+            .any(|(_, happening)| matches!(happening, Happening::World(Deed::NoticeTightened(_))));
+        (!is_changed).then(|| self.notice.takes_effect())
+    }
+
     /// Whether nothing goes wrong and nobody else does anything.
     #[must_use]
     pub fn is_calm(&self) -> bool {

@@ -73,7 +73,7 @@ impl Dockerfile {
     /// Builds the binary with the flags and for the target that the Dockerfile has, once.
     pub fn build(&self, profile: Profile) -> PathBuf {
         let folder = root().join("target/image");
-        let mut build = Command::new(env!("CARGO"));
+        let mut build = Command::new("cargo");
         build
             .args(["build", "--locked", "--target", &self.target])
             .args(["--bin", "spot-interrupt-handler", "--target-dir"])

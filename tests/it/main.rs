@@ -7,6 +7,7 @@ mod balancer_wire;
 mod cluster_wire;
 mod control_plane;
 mod control_plane_smoke;
+mod defects;
 // What the tests leave over of these two, the figures use.
 #[allow(dead_code)]
 mod dockerfile;

@@ -1,0 +1,476 @@
+//! Agents that do one thing wrong: the honest planner and loop, with ports, lines or a clock that are not honest.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::future::join;
+use spot_interrupt_handler::attempt::Ports;
+use spot_interrupt_handler::plan::action::{
+    MachineIdentity, NodeEvent, Ports as TargetPorts, Target, TargetState, WatchEvent,
+};
+use spot_interrupt_handler::plan::budget::Grace;
+use spot_interrupt_handler::plan::id::{
+    InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
+};
+use spot_interrupt_handler::plan::node::{CordonOwner, CordonPatch, LabelWrite, NodeView};
+use spot_interrupt_handler::plan::notice::Announcement;
+use spot_interrupt_handler::plan::pod::PodView;
+use spot_interrupt_handler::ports::{
+    Balancer, BalancerError, Cluster, ClusterError, Metadata, MetadataError, Refusal,
+};
+use spot_interrupt_handler::report::{Level, Line, Outlet};
+use spot_interrupt_handler::sim::node::NodePatch;
+use spot_interrupt_handler::sim::ports::{PodVerb, SimBalancer, SimCluster, SimMetadata, Way};
+use spot_interrupt_handler::sim::setting::Setting;
+use spot_interrupt_handler::simulate::interruption::{Cast, Honest};
+
+/// What is wrong with an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    ForgetsTheUid,
+    GivesNoGrace,
+    RaisesTheGrace,
+    ShortensTheGrace,
+    EvictsDaemonSets,
+    EvictsMirrors,
+    EvictsItself,
+    EvictsElsewhere,
+    ForgetsAPodAfterAFailure,
+    CallsTwiceAtOnce,
+    BreaksBudgets,
+    HammersClosedBudgets,
+    ActsAfterTheDeadline,
+    ListsAllTheTime,
+    BelievesItsOwnClock,
+    UncordonsTheNode,
+    ForgetsTheCordon,
+    ForgetsTheLabel,
+    ClaimsEveryCordon,
+    ForgetsItsCordon,
+    ForgetsOtherPorts,
+    NamesAnotherInstance,
+    WaitsForUnused,
+    SeesNoPods,
+    SaysNoVerdict,
+    GivesTwoVerdicts,
+    GivesALateVerdict,
+    CriesWolf,
+}
+
+const ONE_SIGNAL: &str = "a pod gets one stop signal";
+const EVICTABLE: &str = "only own, evictable pods are touched";
+const GRACE: &str = "a grace period is neither 0 nor raised";
+const STOP_SIGNAL: &str = "a pod gets its stop signal as soon as the weather allows";
+const CORDON: &str = "the node is cordoned and excluded as soon as the weather allows";
+const OWNER: &str = "the annotation says whose the cordon is";
+const BOUNDED: &str = "the number of calls is bounded";
+const ONE_VERDICT: &str = "there is one verdict for each process";
+
+/// Every defect, and the rule that notices it.
+pub const DEFECTS: [(Defect, &str); 28] = [
+    (
+        Defect::ForgetsTheUid,
+        "every call about a pod carries its UID",
+    ),
+    (Defect::GivesNoGrace, GRACE),
+    (Defect::RaisesTheGrace, GRACE),
+    (Defect::ShortensTheGrace, ONE_SIGNAL),
+    (Defect::EvictsDaemonSets, EVICTABLE),
+    (Defect::EvictsMirrors, EVICTABLE),
+    (Defect::EvictsItself, EVICTABLE),
+    (Defect::EvictsElsewhere, EVICTABLE),
+    (Defect::ForgetsAPodAfterAFailure, STOP_SIGNAL),
+    (
+        Defect::CallsTwiceAtOnce,
+        "there are never two calls for one pod at once",
+    ),
+    (
+        Defect::BreaksBudgets,
+        "a budget is broken only when the last useful moment has come",
+    ),
+    (Defect::HammersClosedBudgets, BOUNDED),
+    (
+        Defect::ActsAfterTheDeadline,
+        "nothing is done to pods after the deadline",
+    ),
+    (
+        Defect::ListsAllTheTime,
+        "calls that are not about pods are few",
+    ),
+    (Defect::BelievesItsOwnClock, "the deadline is EC2's"),
+    (
+        Defect::UncordonsTheNode,
+        "what others wrote on the node stays",
+    ),
+    (Defect::ForgetsTheCordon, CORDON),
+    (Defect::ForgetsTheLabel, CORDON),
+    (Defect::ClaimsEveryCordon, OWNER),
+    (Defect::ForgetsItsCordon, OWNER),
+    (
+        Defect::ForgetsOtherPorts,
+        "every registered port is draining as soon as the weather allows",
+    ),
+    (
+        Defect::NamesAnotherInstance,
+        "only the own instance is ever named to a load balancer",
+    ),
+    (Defect::WaitsForUnused, BOUNDED),
+    (Defect::SeesNoPods, "a verdict of completion is true"),
+    (
+        Defect::SaysNoVerdict,
+        "a process that lives gives its verdict",
+    ),
+    (Defect::GivesTwoVerdicts, ONE_VERDICT),
+    (
+        Defect::GivesALateVerdict,
+        "the verdict is given in time to leave the node",
+    ),
+    (
+        Defect::CriesWolf,
+        "a calm interruption has neither warnings nor errors",
+    ),
+];
+
+impl Defect {
+    /// What the agent does.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::ForgetsTheUid => "evicts by name alone",
+            Self::GivesNoGrace => "asks for a grace period of 0",
+            Self::RaisesTheGrace => "asks for more grace than the pod's own",
+            Self::ShortensTheGrace => "evicts again with less grace",
+            Self::EvictsDaemonSets => "takes DaemonSet pods for others",
+            Self::EvictsMirrors => "takes static pods for others",
+            Self::EvictsItself => "evicts its own pod",
+            Self::EvictsElsewhere => "sees the pods of all nodes",
+            Self::ForgetsAPodAfterAFailure => "gives a pod up after one failure",
+            Self::CallsTwiceAtOnce => "makes every call twice at once",
+            Self::BreaksBudgets => "deletes what a budget protects",
+            Self::HammersClosedBudgets => "asks a closed budget without a pause",
+            Self::ActsAfterTheDeadline => "evicts again after the deadline",
+            Self::ListsAllTheTime => "lists the pods all the time",
+            Self::BelievesItsOwnClock => "plans by the node's own clock",
+            Self::UncordonsTheNode => "uncordons the node and drops others' annotations",
+            Self::ForgetsTheCordon => "does not cordon the node",
+            Self::ForgetsTheLabel => "does not exclude the node from load balancers",
+            Self::ClaimsEveryCordon => "claims every cordon as its own",
+            Self::ForgetsItsCordon => "forgets in a restart that the cordon is its own",
+            Self::ForgetsOtherPorts => "deregisters one port of several",
+            Self::NamesAnotherInstance => "names another instance",
+            Self::WaitsForUnused => "waits until a target is unused",
+            Self::SeesNoPods => "takes an empty list for the truth",
+            Self::SaysNoVerdict => "says nothing in the end",
+            Self::GivesTwoVerdicts => "gives its verdict twice",
+            Self::GivesALateVerdict => "gives its verdict when the deadline has come",
+            Self::CriesWolf => "warns of what is as it should be",
+        }
+    }
+}
+
+/// A cast with one defect.
+#[derive(Clone, Copy, Debug)]
+pub struct Crooked(pub Defect);
+
+impl Cast for Crooked {
+    type Metadata = CrookedMetadata;
+    type Cluster = CrookedCluster;
+    type Balancer = CrookedBalancer;
+
+    fn ports(
+        &self,
+        way: &Way,
+        setting: &Setting,
+    ) -> Ports<CrookedMetadata, CrookedCluster, CrookedBalancer> {
+        let honest = Honest.ports(way, setting);
+        Ports {
+            metadata: CrookedMetadata {
+                honest: honest.metadata,
+                defect: self.0,
+            },
+            cluster: CrookedCluster {
+                honest: honest.cluster,
+                defect: self.0,
+                given_up: Mutex::default(),
+            },
+            balancer: CrookedBalancer {
+                honest: honest.balancer,
+                defect: self.0,
+            },
+        }
+    }
+
+    fn outlet(&self, outlet: Box<dyn Outlet>) -> Box<dyn Outlet> {
+        Box::new(CrookedOutlet {
+            honest: outlet,
+            defect: self.0,
+            held: Mutex::default(),
+        })
+    }
+}
+
+pub struct CrookedMetadata {
+    honest: SimMetadata,
+    defect: Defect,
+}
+
+impl Metadata for CrookedMetadata {
+    async fn notice(&self) -> Result<Option<Announcement>, MetadataError> {
+        let notice = self.honest.notice().await?;
+        Ok(notice.map(|notice| match self.defect {
+            Defect::BelievesItsOwnClock => Announcement {
+                server_date: None,
+                ..notice
+            },
+            _ => notice,
+        }))
+    }
+
+    async fn identity(&self) -> Result<MachineIdentity, MetadataError> {
+        self.honest.identity().await
+    }
+}
+
+pub struct CrookedCluster {
+    honest: SimCluster,
+    defect: Defect,
+    given_up: Mutex<BTreeSet<PodUid>>,
+}
+
+impl CrookedCluster {
+    fn view(&self, mut view: PodView) -> PodView {
+        match self.defect {
+            Defect::EvictsDaemonSets => view.owner = None,
+            Defect::EvictsMirrors => view.is_mirror = false,
+            _ => {}
+        }
+        view
+    }
+
+    async fn evict_crookedly(
+        &self,
+        pod: &PodRef,
+        grace: Option<Grace>,
+    ) -> Result<(), ClusterError> {
+        let mut call = self.honest.pod_call(PodVerb::Evict, pod, grace);
+        match self.defect {
+            Defect::ForgetsTheUid => call.precondition = None,
+            Defect::GivesNoGrace => call.grace = Some(0),
+            Defect::RaisesTheGrace => call.grace = Some(86_400),
+            Defect::EvictsItself => call.pod.uid = Setting::agent_uid(),
+            Defect::ForgetsAPodAfterAFailure => {
+                if self.given_up.lock().expect("no panic").contains(&pod.uid) {
+                    return std::future::pending().await;
+                }
+            }
+            _ => {}
+        }
+        let result = self.honest.call(call.clone()).await;
+        match (self.defect, &result) {
+            (Defect::ShortensTheGrace, Ok(())) => {
+                call.grace = Some(1);
+                self.honest.call(call).await
+            }
+            (Defect::ForgetsAPodAfterAFailure, Err(ClusterError::Lost(_))) => {
+                let mut given_up = self.given_up.lock().expect("no panic");
+                given_up.insert(pod.uid.clone());
+                result
+            }
+            (Defect::BreaksBudgets, Err(ClusterError::Refused { refusal, .. }))
+                if *refusal == Refusal::Budget =>
+            {
+                self.honest.delete(pod, grace).await
+            }
+            (Defect::HammersClosedBudgets, Err(ClusterError::Refused { refusal, .. }))
+                if *refusal == Refusal::Budget =>
+            {
+                for _ in 0..50 {
+                    // It is asked whatever it answers.
+                    let _ = self.honest.call(call.clone()).await;
+                }
+                result
+            }
+            (Defect::ActsAfterTheDeadline, Ok(())) => {
+                let (honest, clock) = (self.honest.clone(), self.honest.way.clock());
+                tokio::spawn(async move {
+                    clock.sleep(Duration::from_secs(122)).await;
+                    honest.call(call).await
+                });
+                result
+            }
+            _ => result,
+        }
+    }
+}
+
+impl Cluster for CrookedCluster {
+    async fn node(&self) -> Result<NodeView, ClusterError> {
+        self.honest.node().await
+    }
+
+    async fn cordon(&self, patch: &CordonPatch) -> Result<NodeView, ClusterError> {
+        let mut patch = patch.clone();
+        if self.defect == Defect::ForgetsItsCordon {
+            // As if the annotation had not been read afterwards: the node is cordoned, and so somebody else's.
+            self.honest.cordon(&patch).await?;
+            patch.expected = None;
+        }
+        match (self.defect, &mut patch.record) {
+            (Defect::ForgetsTheCordon, _) => return self.honest.node().await,
+            (Defect::ForgetsTheLabel, _) => patch.label = LabelWrite::Keep,
+            (Defect::ClaimsEveryCordon, Some(record)) => record.cordon = CordonOwner::Us,
+            (Defect::ForgetsItsCordon, Some(record)) => {
+                record.cordon = CordonOwner::Another;
+            }
+            _ => {}
+        }
+        let view = self.honest.cordon(&patch).await?;
+        if self.defect == Defect::UncordonsTheNode {
+            return self
+                .honest
+                .patch(NodePatch::dropping("example.com/note"))
+                .await;
+        }
+        Ok(view)
+    }
+
+    async fn pods(&self) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
+        let (mut pods, version) = match self.defect {
+            Defect::EvictsElsewhere => self.honest.all_pods().await?,
+            Defect::ListsAllTheTime => {
+                for _ in 0..1_500 {
+                    self.honest.pods().await?;
+                }
+                self.honest.pods().await?
+            }
+            _ => self.honest.pods().await?,
+        };
+        if self.defect == Defect::SeesNoPods {
+            pods.clear();
+        }
+        Ok((
+            pods.into_iter().map(|view| self.view(view)).collect(),
+            version,
+        ))
+    }
+
+    async fn watch(
+        &self,
+        from: &ResourceVersion,
+    ) -> Result<impl Stream<Item = Result<WatchEvent, ClusterError>> + Send + 'static, ClusterError>
+    {
+        self.honest.watch(from).await
+    }
+
+    async fn evict(&self, pod: &PodRef, grace: Option<Grace>) -> Result<(), ClusterError> {
+        if self.defect == Defect::CallsTwiceAtOnce {
+            let (one, _) = join(self.honest.evict(pod, grace), self.honest.evict(pod, grace)).await;
+            return one;
+        }
+        self.evict_crookedly(pod, grace).await
+    }
+
+    async fn delete(&self, pod: &PodRef, grace: Option<Grace>) -> Result<(), ClusterError> {
+        self.honest.delete(pod, grace).await
+    }
+
+    async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {
+        self.honest.publish(event).await
+    }
+}
+
+pub struct CrookedBalancer {
+    honest: SimBalancer,
+    defect: Defect,
+}
+
+impl CrookedBalancer {
+    fn instance(&self, instance: &InstanceId) -> InstanceId {
+        match self.defect {
+            Defect::NamesAnotherInstance => InstanceId::new("i-0fedcba9876543210"),
+            _ => instance.clone(),
+        }
+    }
+}
+
+impl Balancer for CrookedBalancer {
+    async fn targets(
+        &self,
+        group: &TargetGroupArn,
+        instance: &InstanceId,
+        ports: TargetPorts,
+    ) -> Result<Vec<Target>, BalancerError> {
+        let mut targets = self.honest.targets(group, instance, ports).await?;
+        match self.defect {
+            Defect::ForgetsOtherPorts => targets.truncate(1),
+            Defect::WaitsForUnused => {
+                while targets
+                    .iter()
+                    .any(|target| target.state == TargetState::Draining)
+                {
+                    self.honest
+                        .way
+                        .clock()
+                        .sleep(Duration::from_millis(500))
+                        .await;
+                    targets = self.honest.targets(group, instance, ports).await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(targets)
+    }
+
+    async fn deregister(
+        &self,
+        group: &TargetGroupArn,
+        instance: &InstanceId,
+        ports: &[u16],
+    ) -> Result<(), BalancerError> {
+        let instance = self.instance(instance);
+        self.honest.deregister(group, &instance, ports).await
+    }
+}
+
+struct CrookedOutlet {
+    honest: Box<dyn Outlet>,
+    defect: Defect,
+    held: Mutex<Option<Line>>,
+}
+
+impl Outlet for CrookedOutlet {
+    fn put(&self, line: &Line) {
+        let is_verdict = line.event.starts_with("drain.") && line.event != "drain.progress";
+        match self.defect {
+            Defect::SaysNoVerdict if is_verdict => {}
+            Defect::GivesTwoVerdicts if is_verdict => {
+                self.honest.put(line);
+                self.honest.put(line);
+            }
+            // It is said with the first sign of life after the deadline, as of then.
+            Defect::GivesALateVerdict if is_verdict => {
+                *self.held.lock().expect("no panic") = Some(line.clone());
+            }
+            Defect::GivesALateVerdict if line.event == "agent.heartbeat" => {
+                if let Some(mut held) = self.held.lock().expect("no panic").take() {
+                    if let Some(left) = line.get("seconds_left") {
+                        held.add("seconds_left", left.clone());
+                    }
+                    self.honest.put(&held);
+                }
+                self.honest.put(line);
+            }
+            Defect::CriesWolf if line.event == "node.cordoned" => {
+                let mut line = line.clone();
+                line.level = Level::Warn;
+                self.honest.put(&line);
+            }
+            _ => self.honest.put(line),
+        }
+    }
+
+    fn dropped(&self) -> u64 {
+        self.honest.dropped()
+    }
+}
