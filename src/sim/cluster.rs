@@ -371,7 +371,7 @@ impl Cluster {
         if writes == Writes::DryRun {
             return Ok(());
         }
-        if asks_budget && let Some(pod) = self.pods.get_mut(&key) {
+        if let Some(pod) = self.pods.get_mut(&key) {
             pod.disruption_target = Some("EvictionByEvictionAPI".to_owned());
             self.note(&key, ChangeKind::Modified);
         }
@@ -399,7 +399,8 @@ impl Cluster {
             return Ok(before);
         }
         self.terminate(&key, options, Way::Deletion, now);
-        Ok(self.pods.get(&key).cloned().unwrap_or(before))
+        let after = self.pods.get(&key).or_else(|| self.departed.last());
+        Ok(after.cloned().unwrap_or(before))
     }
 
     /// PATCHes the condition `DisruptionTarget` into a pod's status.
@@ -414,12 +415,13 @@ impl Cluster {
         reason: &str,
     ) -> Result<Pod, Refused> {
         let key = key(namespace, name);
-        let options = DeleteOptions {
-            uid: uid.cloned(),
-            ..DeleteOptions::default()
-        };
-        self.pod(&key)?;
-        self.check_uid(&key, &options)?;
+        let found = &self.pod(&key)?.uid;
+        if let Some(patched) = uid.filter(|uid| *uid != found) {
+            return Err(Refused::ImmutableUid {
+                name: name.to_owned(),
+                patched: patched.clone(),
+            });
+        }
         if let Some(pod) = self.pods.get_mut(&key) {
             pod.disruption_target = Some(reason.to_owned());
             self.note(&key, ChangeKind::Modified);

@@ -24,6 +24,13 @@ pub enum Refused {
         /// The UID that was found.
         found: PodUid,
     },
+    /// 422: a patch may not change a pod's UID.
+    ImmutableUid {
+        /// The pod's name.
+        name: String,
+        /// The UID in the patch.
+        patched: PodUid,
+    },
     /// 409: the node has changed since it was read.
     StaleNode(String),
     /// 409: an event of that name is there.
@@ -77,6 +84,7 @@ impl Refused {
             Self::NoMethod => 405,
             Self::WrongUid { .. } | Self::StaleNode(_) | Self::EventExists(_) => 409,
             Self::Expired { .. } => 410,
+            Self::ImmutableUid { .. } => 422,
             Self::Budget { .. } | Self::BudgetUnobserved(_) => 429,
             Self::TwoBudgets => 500,
         }
@@ -92,6 +100,7 @@ impl Refused {
             | Self::NoResource
             | Self::NoMethod
             | Self::WrongUid { .. }
+            | Self::ImmutableUid { .. }
             | Self::StaleNode(_)
             | Self::EventExists(_)
             | Self::Budget { .. }
@@ -145,11 +154,26 @@ impl Refused {
             } => (
                 Some("Conflict"),
                 format!(
-                    "Operation cannot be fulfilled on Pod \"{name}\": Precondition failed: UID in precondition: {expected}, \
-                     UID in object meta: {found}"
+                    "Operation cannot be fulfilled on Pod \"{name}\": the UID in the precondition ({expected}) does not match \
+                     the UID in record ({found}). The object might have been deleted and then recreated"
                 ),
                 Some(json!({"name": name, "kind": "Pod"})),
             ),
+            Self::ImmutableUid { name, patched } => {
+                let cause = format!("Invalid value: \"{patched}\": field is immutable");
+                let invalid = json!({
+                    "reason": "FieldValueInvalid",
+                    "message": cause,
+                    "field": "metadata.uid",
+                });
+                // The real one says it twice (measured).
+                let causes = [&invalid, &invalid];
+                (
+                    Some("Invalid"),
+                    format!("Pod \"{name}\" is invalid: metadata.uid: {cause}"),
+                    Some(json!({"name": name, "kind": "Pod", "causes": causes})),
+                )
+            }
             Self::StaleNode(name) => (
                 Some("Conflict"),
                 format!(
@@ -170,9 +194,11 @@ impl Refused {
             } => (
                 Some("TooManyRequests"),
                 "Cannot evict pod as it would violate the pod's disruption budget.".to_owned(),
-                Some(budget_cause(&format!(
-                    "The disruption budget {budget} needs {needs} healthy pods and has {has} currently"
-                ))),
+                Some(budget_cause(&if has > needs {
+                    format!("The disruption budget {budget} does not allow evicting pods currently")
+                } else {
+                    format!("The disruption budget {budget} needs {needs} healthy pods and has {has} currently")
+                })),
             ),
             Self::BudgetUnobserved(budget) => {
                 let mut details = budget_cause(&format!(

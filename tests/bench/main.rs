@@ -188,6 +188,11 @@ async fn idle(binary: &Path) {
         "2",
     );
     agent.kill().await;
+    let address = stage.metadata.url.trim_start_matches("http://");
+    let address: SocketAddr = address.parse().expect("an address");
+    let bare = tokio::task::spawn_blocking(move || process::bare_poll(address, 24));
+    let bare = bare.await.expect("no panic").as_secs_f64() * 86_400.0 / 5.0;
+    one("bare sockets in the agent's place: the same, s", bare, "");
 }
 
 fn time(line: &Value) -> Timestamp {

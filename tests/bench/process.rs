@@ -1,5 +1,7 @@
 //! What a process has used, as the kernel counts it (proc(5)).
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// A field of `/proc/PID/status` that counts KiB, in MiB.
@@ -22,4 +24,24 @@ pub fn processor_time(id: u32) -> Duration {
             Duration::from_nanos(nanos.parse().expect("a number"))
         })
         .sum()
+}
+
+/// The processor time of one poll with a bare socket, in this thread: what this machine takes for a connection, a request and
+/// a reply, whatever the client.
+pub fn bare_poll(address: SocketAddr, polls: u32) -> Duration {
+    let used = || {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("a thread");
+        let nanos = text.split(' ').next().expect("a number");
+        Duration::from_nanos(nanos.parse().expect("a number"))
+    };
+    let request = "GET /latest/meta-data/spot/instance-action HTTP/1.1\r\nHost: metadata\r\n\r\n";
+    let before = used();
+    for _ in 0..polls {
+        // As far apart as polls are to the processor's caches.
+        std::thread::sleep(Duration::from_millis(500));
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        stream.write_all(request.as_bytes()).expect("a reader");
+        stream.read_to_end(&mut Vec::new()).expect("a reply");
+    }
+    (used() - before) / polls
 }

@@ -5,6 +5,7 @@
 mod agent_process;
 mod balancer_wire;
 mod cluster_wire;
+mod conformance;
 mod control_plane;
 mod control_plane_smoke;
 mod defects;

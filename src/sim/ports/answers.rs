@@ -76,7 +76,9 @@ pub(super) fn balancer_refusal(failed: Failed) -> BalancerError {
 pub(super) fn cluster_refusal(refused: &Refused) -> ClusterError {
     let refusal = match refused {
         Refused::NoPod(_) | Refused::NoNode(_) | Refused::NoResource => Refusal::NotFound,
-        Refused::NoMethod | Refused::Malformed(_) => Refusal::Invalid,
+        Refused::NoMethod | Refused::Malformed(_) | Refused::ImmutableUid { .. } => {
+            Refusal::Invalid
+        }
         Refused::WrongUid { .. } | Refused::StaleNode(_) | Refused::EventExists(_) => {
             Refusal::Conflict
         }

@@ -1,0 +1,455 @@
+//! The simulated API server is held to the real one: the same exchanges with both, and the same answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::Request;
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::{Namespace, Node as RealNode};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{DeleteParams, PostParams};
+use kube::client::Body;
+use kube::{Api, Client, Config};
+use serde_json::{Value, json};
+use spot_interrupt_handler::clock::Clock;
+use spot_interrupt_handler::plan::id::{NodeName, PodUid};
+use spot_interrupt_handler::sim::budget::{Budget, Observation};
+use spot_interrupt_handler::sim::loopback::Loopback;
+use spot_interrupt_handler::sim::pod::{Phase, Pod};
+use spot_interrupt_handler::sim::scenario::Scenario;
+use spot_interrupt_handler::sim::stage::Stage;
+
+use crate::control_plane::{ControlPlane, PodOnNode, create_budget, create_namespace, create_node};
+
+/// The two servers, with the same objects in them.
+struct Pair {
+    real: Client,
+    simulated: Client,
+    namespace: String,
+    node: String,
+    stage: Arc<Stage>,
+    /// Serves until it is dropped.
+    _loopback: Loopback,
+}
+
+impl Pair {
+    async fn set(name: &str) -> Option<Self> {
+        let plane = ControlPlane::shared().await?;
+        let real = plane.admin().await;
+        let node = format!("node-{name}");
+        create_node(&real, &node, "aws:///eu-west-1a/i-0123456789abcdef0").await;
+        let namespace = create_namespace(&real, name).await;
+        let mut scenario = Scenario::bare().expect("a scenario");
+        scenario.node.name = NodeName::new(node.clone());
+        let clock = Clock::real();
+        let stage = Stage::new(scenario.world(clock.now().at), clock);
+        let loopback = Loopback::serve(&stage).await.expect("loopback");
+        let url = format!("http://{}", loopback.kubernetes);
+        let mut config = Config::new(url.parse().expect("a URL"));
+        config.default_retry = false;
+        Some(Self {
+            real,
+            simulated: Client::try_from(config).expect("a client"),
+            namespace,
+            node,
+            stage,
+            _loopback: loopback,
+        })
+    }
+
+    /// The same pod in both, with the same UID.
+    async fn pod(&self, name: &str, grace: u32, phase: Phase) -> String {
+        let pod = PodOnNode::new(&self.namespace, name, &self.node)
+            .label("case", name)
+            .grace(grace);
+        let pod = if phase == Phase::Pending {
+            pod.pending()
+        } else {
+            pod
+        };
+        let created = pod.create(&self.real).await;
+        let uid = created.metadata.uid.expect("a UID");
+        let node = NodeName::new(self.node.clone());
+        let mut pod = Pod::new(&self.namespace, name, PodUid::new(uid.clone()), node);
+        pod.labels = BTreeMap::from([("case".to_owned(), name.to_owned())]);
+        pod.grace = grace;
+        pod.phase = phase;
+        // Nobody stops the real ones either.
+        pod.stops_after = std::time::Duration::from_secs(3_600);
+        self.stage.with(|world, _| world.cluster.add_pod(pod));
+        uid
+    }
+
+    /// The same budget in both, over the pods of one case.
+    async fn budget(&self, name: &str, case: &str, allowed: i32) {
+        create_budget(
+            &self.real,
+            &self.namespace,
+            name,
+            &[("case", case)],
+            allowed,
+        )
+        .await;
+        self.simulate_budget(name, case, allowed, Observation::Current);
+    }
+
+    /// A budget that no controller has looked at yet.
+    async fn unobserved_budget(&self, name: &str, case: &str) {
+        let budget: PodDisruptionBudget = serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"case": case}}},
+        }))
+        .expect("a budget");
+        Api::namespaced(self.real.clone(), &self.namespace)
+            .create(&PostParams::default(), &budget)
+            .await
+            .expect("a budget");
+        self.simulate_budget(name, case, 0, Observation::Lagging);
+    }
+
+    fn simulate_budget(&self, name: &str, case: &str, allowed: i32, observation: Observation) {
+        let mut budget = Budget::allowing(&self.namespace, name, allowed);
+        budget.selector = BTreeMap::from([("case".to_owned(), case.to_owned())]);
+        budget.desired = 10;
+        budget.healthy = 10 + u32::try_from(allowed).expect("a small number");
+        budget.observation = observation;
+        self.stage.with(|world, _| world.cluster.add_budget(budget));
+    }
+
+    /// Sends one request to both and compares the answers; returns the status.
+    async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> u16 {
+        let real = send(&self.real, method, path, body).await;
+        let simulated = send(&self.simulated, method, path, body).await;
+        assert_eq!(simulated, real, "{method} {path} {body:?}");
+        real.0
+    }
+
+    /// Evicts in both, and compares what became of the pod.
+    async fn evict(&self, name: &str, options: Value) -> u16 {
+        let body = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "deleteOptions": options,
+        });
+        let path = format!("{}/eviction", self.path_of(name));
+        let status = self.exchange("POST", &path, Some(&body)).await;
+        self.compare_pods(name).await;
+        status
+    }
+
+    async fn delete(&self, name: &str, options: Value) -> u16 {
+        let status = self
+            .exchange("DELETE", &self.path_of(name), Some(&options))
+            .await;
+        self.compare_pods(name).await;
+        status
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        format!("/api/v1/namespaces/{}/pods/{name}", self.namespace)
+    }
+
+    /// What a LIST of the node says of this pod is the same in both.
+    async fn compare_pods(&self, name: &str) {
+        let real = self.seen(&self.real, name).await;
+        let simulated = self.seen(&self.simulated, name).await;
+        assert_eq!(simulated, real, "{name}");
+    }
+
+    async fn seen(&self, client: &Client, name: &str) -> Value {
+        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", self.node);
+        let (status, list) = send_whole(client, "GET", &path, None).await;
+        assert_eq!(status, 200);
+        let items = list["items"].as_array().expect("a list");
+        let pod = items.iter().find(|pod| pod["metadata"]["name"] == name);
+        pod.map_or(Value::Null, summary)
+    }
+}
+
+/// What an agent reads of a pod, without what differs from moment to moment.
+fn summary(pod: &Value) -> Value {
+    let conditions = pod["status"]["conditions"].as_array();
+    let target = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == "DisruptionTarget")
+        .map(|condition| json!([condition["status"], condition["reason"]]));
+    json!({
+        "uid": pod["metadata"]["uid"],
+        "terminating": pod["metadata"].get("deletionTimestamp").is_some(),
+        "grace": pod["metadata"]["deletionGracePeriodSeconds"],
+        "own grace": pod["spec"]["terminationGracePeriodSeconds"],
+        "phase": pod["status"]["phase"],
+        "node": pod["spec"]["nodeName"],
+        "target": target,
+    })
+}
+
+/// The status and what matters of the body: of a Status everything, of a pod what an agent reads.
+async fn send(client: &Client, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    let (status, answer) = send_whole(client, method, path, body).await;
+    let answer = match answer["kind"].as_str() {
+        Some("Pod") => summary(&answer),
+        Some("Node") => json!({
+            "unschedulable": answer["spec"]["unschedulable"],
+            "label": answer["metadata"]["labels"]["example.com/case"],
+        }),
+        Some("Event") => json!({ "reason": answer["reason"] }),
+        _ => answer,
+    };
+    (status, answer)
+}
+
+async fn send_whole(
+    client: &Client,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> (u16, Value) {
+    let content_type = if method == "PATCH" {
+        "application/merge-patch+json"
+    } else {
+        "application/json"
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("Content-Type", content_type)
+        .header("Accept", "application/json");
+    let body = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
+    let request = request.body(Body::from(body)).expect("a request");
+    let response = client.send(request).await.expect("an answer");
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.expect("a body");
+    let text = body.to_bytes();
+    let answer = serde_json::from_slice(&text)
+        .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&text).into_owned()));
+    (status, answer)
+}
+
+fn of(uid: &str) -> Value {
+    json!({ "preconditions": { "uid": uid } })
+}
+
+fn with_grace(uid: &str, seconds: i64) -> Value {
+    json!({ "preconditions": { "uid": uid }, "gracePeriodSeconds": seconds })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evictions_under_budgets_in_every_state_are_answered_alike() {
+    let Some(pair) = Pair::set("alike-budgets").await else {
+        return;
+    };
+    let uid = pair.pod("free", 30, Phase::Ready).await;
+    assert_eq!(pair.evict("free", of("another-uid")).await, 409);
+    assert_eq!(pair.evict("free", of(&uid)).await, 201);
+    assert_eq!(
+        pair.evict("free", of(&uid)).await,
+        201,
+        "terminating already"
+    );
+
+    let uid = pair.pod("closed", 30, Phase::Ready).await;
+    pair.budget("closed", "closed", 0).await;
+    assert_eq!(pair.evict("closed", of(&uid)).await, 429);
+    assert_eq!(pair.delete("closed", of(&uid)).await, 200);
+    assert_eq!(
+        pair.evict("closed", with_grace(&uid, 5)).await,
+        201,
+        "no budget is asked any more"
+    );
+
+    let uid = pair.pod("once", 30, Phase::Ready).await;
+    pair.budget("once", "once", 1).await;
+    assert_eq!(pair.evict("once", of("another-uid")).await, 409);
+    assert_eq!(
+        pair.evict("once", of(&uid)).await,
+        429,
+        "the wrong UID has spent it"
+    );
+
+    let uid = pair.pod("rehearsed", 30, Phase::Ready).await;
+    pair.budget("rehearsed", "rehearsed", 1).await;
+    let rehearsal = json!({ "preconditions": { "uid": uid }, "dryRun": ["All"] });
+    assert_eq!(pair.evict("rehearsed", rehearsal).await, 201);
+    assert_eq!(
+        pair.evict("rehearsed", of(&uid)).await,
+        201,
+        "a dry run spends nothing"
+    );
+
+    let uid = pair.pod("twice", 30, Phase::Ready).await;
+    pair.budget("twice-a", "twice", 1).await;
+    pair.budget("twice-b", "twice", 1).await;
+    assert_eq!(pair.evict("twice", of(&uid)).await, 500);
+
+    let uid = pair.pod("unobserved", 30, Phase::Ready).await;
+    pair.unobserved_budget("unobserved", "unobserved").await;
+    assert_eq!(pair.evict("unobserved", of(&uid)).await, 429);
+
+    let uid = pair.pod("pending", 30, Phase::Pending).await;
+    pair.budget("pending", "pending", 0).await;
+    assert_eq!(pair.evict("pending", of(&uid)).await, 201);
+
+    assert_eq!(pair.evict("missing", of("any")).await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grace_periods_are_taken_raised_shortened_and_ignored_alike() {
+    let Some(pair) = Pair::set("alike-graces").await else {
+        return;
+    };
+    for (name, own, asked) in [
+        ("less", 30, 7),
+        ("more", 5, 60),
+        ("negative", 30, -1),
+        ("same", 30, 30),
+    ] {
+        let uid = pair.pod(name, own, Phase::Ready).await;
+        assert_eq!(
+            pair.evict(name, with_grace(&uid, asked)).await,
+            201,
+            "{name}"
+        );
+    }
+    let uid = pair.pod("shortened", 60, Phase::Ready).await;
+    assert_eq!(pair.evict("shortened", of(&uid)).await, 201);
+    assert_eq!(
+        pair.evict("shortened", with_grace(&uid, 90)).await,
+        201,
+        "longer: ignored"
+    );
+    assert_eq!(pair.evict("shortened", with_grace(&uid, 20)).await, 201);
+    assert_eq!(pair.delete("shortened", with_grace(&uid, 10)).await, 200);
+    let uid = pair.pod("none", 0, Phase::Ready).await;
+    assert_eq!(pair.evict("none", of(&uid)).await, 201);
+    let uid = pair.pod("forced", 30, Phase::Ready).await;
+    assert_eq!(pair.delete("forced", with_grace(&uid, 0)).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletions_are_answered_alike() {
+    let Some(pair) = Pair::set("alike-deletions").await else {
+        return;
+    };
+    let uid = pair.pod("web", 30, Phase::Ready).await;
+    assert_eq!(pair.delete("web", of("another-uid")).await, 409);
+    let rehearsal = json!({ "preconditions": { "uid": uid }, "dryRun": ["All"] });
+    let path = pair.path_of("web");
+    let (real, _) = send(&pair.real, "DELETE", &path, Some(&rehearsal)).await;
+    let (simulated, _) = send(&pair.simulated, "DELETE", &path, Some(&rehearsal)).await;
+    assert_eq!((real, simulated), (200, 200));
+    pair.compare_pods("web").await;
+    assert_eq!(pair.delete("web", with_grace(&uid, 10)).await, 200);
+    assert_eq!(pair.delete("missing", of("any")).await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_terminating_namespace_both_refuse_evictions_and_take_deletions() {
+    let Some(pair) = Pair::set("alike-ending").await else {
+        return;
+    };
+    let uid = pair.pod("web", 30, Phase::Ready).await;
+    // Without a namespace controller it stays in that state.
+    Api::<Namespace>::all(pair.real.clone())
+        .delete(&pair.namespace, &DeleteParams::default())
+        .await
+        .expect("the namespace can be deleted");
+    let namespace = pair.namespace.clone();
+    pair.stage
+        .with(|world, _| world.cluster.terminate_namespace(&namespace));
+    assert_eq!(pair.evict("web", of(&uid)).await, 403);
+    assert_eq!(pair.delete("web", of(&uid)).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_evictions_are_refused_alike() {
+    let Some(pair) = Pair::set("alike-malformed").await else {
+        return;
+    };
+    pair.pod("web", 30, Phase::Ready).await;
+    let path = format!("{}/eviction", pair.path_of("web"));
+    for body in [
+        json!({}),
+        json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": "other", "namespace": pair.namespace } }),
+    ] {
+        let (real, _) = send(&pair.real, "POST", &path, Some(&body)).await;
+        let (simulated, _) = send(&pair.simulated, "POST", &path, Some(&body)).await;
+        assert_eq!((real, simulated), (400, 400), "{body}");
+    }
+    pair.compare_pods("web").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_patched_and_refused_alike() {
+    let Some(pair) = Pair::set("alike-node").await else {
+        return;
+    };
+    let path = format!("/api/v1/nodes/{}", pair.node);
+    let version = |node: &Value| node["metadata"]["resourceVersion"].clone();
+    let (_, real) = send_whole(&pair.real, "GET", &path, None).await;
+    let (_, simulated) = send_whole(&pair.simulated, "GET", &path, None).await;
+    let patch = |version: Value| {
+        json!({
+            "metadata": { "resourceVersion": version, "labels": { "example.com/case": "alike" } },
+            "spec": { "unschedulable": true },
+        })
+    };
+    let (real_patch, simulated_patch) = (patch(version(&real)), patch(version(&simulated)));
+    for expected in [200, 409] {
+        let real = send(&pair.real, "PATCH", &path, Some(&real_patch)).await;
+        let simulated = send(&pair.simulated, "PATCH", &path, Some(&simulated_patch)).await;
+        assert_eq!(simulated, real);
+        assert_eq!(real.0, expected);
+    }
+    let unversioned = json!({ "spec": { "unschedulable": null }, "metadata": { "labels": { "example.com/case": null } } });
+    assert_eq!(pair.exchange("PATCH", &path, Some(&unversioned)).await, 200);
+    // What changes nothing makes no new version.
+    for client in [&pair.real, &pair.simulated] {
+        let (_, before) = send_whole(client, "GET", &path, None).await;
+        let (_, after) = send_whole(client, "PATCH", &path, Some(&unversioned)).await;
+        assert_eq!(version(&before), version(&after));
+    }
+    let missing = "/api/v1/nodes/no-such-node";
+    assert_eq!(pair.exchange("GET", missing, None).await, 404);
+    assert_eq!(
+        pair.exchange("PATCH", missing, Some(&unversioned)).await,
+        404
+    );
+    Api::<RealNode>::all(pair.real.clone())
+        .delete(&pair.node, &DeleteParams::default())
+        .await
+        .expect("the node can be deleted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_is_there_already_is_refused_alike() {
+    let Some(pair) = Pair::set("alike-events").await else {
+        return;
+    };
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": { "name": pair.node, "namespace": "default" },
+        "involvedObject": { "kind": "Node", "name": pair.node, "apiVersion": "v1" },
+        "reason": "Tested", "message": "twice",
+    });
+    let path = "/api/v1/namespaces/default/events";
+    assert_eq!(pair.exchange("POST", path, Some(&event)).await, 201);
+    assert_eq!(pair.exchange("POST", path, Some(&event)).await, 409);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disruption_target_is_marked_alike() {
+    let Some(pair) = Pair::set("alike-target").await else {
+        return;
+    };
+    let uid = pair.pod("web", 30, Phase::Ready).await;
+    let path = format!("{}/status", pair.path_of("web"));
+    let condition = json!({ "type": "DisruptionTarget", "status": "True", "reason": "TerminationBySpotInterruption" });
+    let patch = json!({ "metadata": { "uid": uid }, "status": { "conditions": [condition] } });
+    assert_eq!(pair.exchange("PATCH", &path, Some(&patch)).await, 200);
+    let wrong =
+        json!({ "metadata": { "uid": "another-uid" }, "status": { "conditions": [condition] } });
+    assert_eq!(pair.exchange("PATCH", &path, Some(&wrong)).await, 422);
+    pair.compare_pods("web").await;
+}
