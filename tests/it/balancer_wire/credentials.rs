@@ -74,6 +74,32 @@ async fn keys_of_the_environment_sign_and_its_proxies_for_plain_http_are_passed_
 }
 
 #[tokio::test]
+async fn without_credentials_nothing_is_asked_and_that_is_said() {
+    let server = Server::replying([]).await;
+    let of_no_file = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nonexistent/token"),
+        ("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/handler"),
+    ];
+    for environment in [&[][..], &of_no_file[..]] {
+        let said = said_in(&server, 1, environment).await;
+        assert_eq!(said, ["getting AWS credentials"], "{environment:?}");
+    }
+    assert!(server.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_provider_of_credentials_that_refuses_is_not_a_load_balancer_that_denies() {
+    let denial = r#"{"code":"AccessDenied","message":"no"}"#;
+    let provider = Server::replying([json(403, denial)]).await;
+    let server = Server::replying([]).await;
+    let environment = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*provider.url)];
+    let said = said_in(&server, 1, &environment).await;
+    assert_eq!(said, ["getting AWS credentials"]);
+    provider.only();
+    assert!(server.received().is_empty());
+}
+
+#[tokio::test]
 async fn expired_credentials_are_had_anew_for_the_next_call() {
     let provided = |key: &str| {
         json(

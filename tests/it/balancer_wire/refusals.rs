@@ -5,7 +5,7 @@ use spot_interrupt_handler::plan::action::Ports;
 use spot_interrupt_handler::ports::{Balancer, BalancerError};
 
 use super::{deregistered, failure, group, instance, refused};
-use crate::scripted::{Server, typed};
+use crate::scripted::{Reply, Server, typed};
 
 #[tokio::test]
 async fn throttling_is_known_by_all_its_names_and_not_retried_here() {
@@ -151,6 +151,22 @@ async fn a_list_of_targets_that_cannot_be_read_is_no_list_of_targets() {
             body.escape_ascii()
         );
         server.only();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_or_in_the_answer_is_a_lost_call() {
+    let begun = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n<Dereg".to_owned();
+    for reply in [
+        Reply::Torn(String::new()),
+        Reply::Reset(String::new()),
+        Reply::Torn("HTTP/1.1 20".to_owned()),
+        Reply::Torn(begun.clone()),
+        Reply::Reset(begun),
+        Reply::Torn("SSH-2.0-OpenSSH_9.6\r\n".to_owned()),
+    ] {
+        let error = failure(reply).await;
+        assert!(matches!(error, BalancerError::Lost(_)), "{error:?}");
     }
 }
 
