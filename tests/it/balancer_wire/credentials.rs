@@ -1,4 +1,5 @@
-//! Credentials as the SDK finds them in the environment. That belongs to all threads of a process, so each is set for a process of its own.
+//! Credentials as the SDK finds them in the environment. It belongs to all threads of a process, so each is set for a
+//! process of its own.
 
 use spot_interrupt_handler::balancer::Elbv2;
 use spot_interrupt_handler::ports::Balancer;

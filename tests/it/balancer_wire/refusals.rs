@@ -44,6 +44,8 @@ async fn a_denial_is_told_with_the_services_message() {
         (403, "SignatureDoesNotMatch"),
         (403, "InvalidClientTokenId"),
         (400, "OptInRequired"),
+        (403, "SomethingElse"),
+        (401, "SomethingElse"),
     ] {
         let error = failure(refused(status, code)).await;
         assert_eq!(
@@ -51,6 +53,15 @@ async fn a_denial_is_told_with_the_services_message() {
             format!("Elastic Load Balancing denies the call: because of {code}")
         );
     }
+}
+
+#[tokio::test]
+async fn a_page_that_denies_is_a_denial_without_a_message() {
+    let error = failure(typed(403, "text/html", "<html>blocked</html>")).await;
+    assert!(
+        matches!(&error, BalancerError::Denied { message } if message.is_empty()),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Answers that are awaited in vain: the SDK would wait for ever, so an attempt ends itself. The clock is stopped once there is nothing to do but wait, and then jumps to whatever ends the wait.
+//! Answers that are awaited in vain: the SDK would wait for ever, so an attempt ends itself. The clock is stopped once
+//! there is nothing to do but wait, and then jumps to whatever ends the wait.
 
 use std::time::Duration;
 
@@ -10,21 +11,25 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::{group, instance};
 use crate::scripted::{Reply, Server, Unmet};
 
+/// The limit of an attempt.
+const ATTEMPT: Duration = Duration::from_millis(2_500);
+
 /// What a deregistration ends with that is answered so, within the time of an attempt.
 async fn ended(reply: Reply) -> BalancerError {
     let server = Server::replying([reply]).await;
     let balancer = Elbv2::at(&server.url);
-    let clock = Clock::real();
-    let attempt = async {
-        server.until_received(1).await;
-        tokio::time::pause();
-        clock.now().at + Duration::from_millis(2_500)
-    };
     let (group, instance) = (group(), instance());
-    let (result, limit) = tokio::join!(balancer.deregister(&group, &instance, &[80]), attempt);
-    assert!(clock.now().at <= limit);
+    let deregistering = balancer.deregister(&group, &instance, &[80]);
+    let clock = Clock::real();
+    tokio::pin!(deregistering);
+    tokio::select! {
+        result = &mut deregistering => panic!("{result:?}"),
+        () = server.until_received(1) => {}
+    }
+    tokio::time::pause();
+    let result = clock.until(clock.now().at + ATTEMPT, deregistering).await;
     server.only();
-    result.expect_err("no success")
+    result.expect("an end of its own").expect_err("no success")
 }
 
 #[tokio::test]
@@ -46,10 +51,16 @@ async fn an_answer_that_stops_half_way_ends_with_the_attempts_own_time_limit() {
 async fn a_connection_that_does_not_come_about_is_unreachable() {
     let unmet = Unmet::new();
     let balancer = Elbv2::at(&unmet.url);
+    let clock = Clock::real();
     tokio::time::pause();
-    let result = balancer.deregister(&group(), &instance(), &[80]).await;
+    let result = clock
+        .until(
+            clock.now().at + ATTEMPT,
+            balancer.deregister(&group(), &instance(), &[80]),
+        )
+        .await;
     assert!(
-        matches!(result, Err(BalancerError::Unreachable(_))),
+        matches!(result, Ok(Err(BalancerError::Unreachable(_)))),
         "{result:?}"
     );
 }
