@@ -5,7 +5,7 @@ use spot_interrupt_handler::balancer::Elbv2;
 use spot_interrupt_handler::ports::Balancer;
 
 use super::{deregistered, group, instance, refused};
-use crate::scripted::{Reply, Server, json};
+use crate::scripted::{Server, json};
 
 /// Set in the process that [`said_in`] starts: how many calls it makes.
 const CALLS: &str = "DEREGISTRATIONS_OF_THIS_TEST";
@@ -102,17 +102,13 @@ async fn a_provider_of_credentials_that_refuses_is_not_a_load_balancer_that_deni
 
 #[tokio::test]
 async fn expired_credentials_are_had_anew_for_the_next_call() {
-    let provided = |key: &str| {
-        json(
-            200,
-            format!(
-                r#"{{"AccessKeyId":"{key}","SecretAccessKey":"secret","Token":"session","Expiration":"2126-01-15T08:00:00Z"}}"#
-            ),
-        )
+    let keys = |id: &str| {
+        let rest = r#""SecretAccessKey":"secret","Token":"t","Expiration":"2126-01-15T08:00:00Z""#;
+        json(200, format!(r#"{{"AccessKeyId":"{id}",{rest}}}"#))
     };
-    let provider = Server::replying([provided("AKIDFIRST"), provided("AKIDSECOND")]).await;
-    let replies: [Reply; 3] = [deregistered(), refused(403, "ExpiredToken"), deregistered()];
-    let server = Server::replying(replies).await;
+    let provider = Server::replying([keys("AKIDFIRST"), keys("AKIDSECOND")]).await;
+    let expired = refused(403, "ExpiredToken");
+    let server = Server::replying([deregistered(), expired, deregistered()]).await;
     let environment = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*provider.url)];
     assert_eq!(
         said_in(&server, 3, &environment).await,

@@ -19,9 +19,8 @@ async fn ended(reply: Reply) -> BalancerError {
     let server = Server::replying([reply]).await;
     let balancer = Elbv2::at(&server.url);
     let (group, instance) = (group(), instance());
-    let deregistering = balancer.deregister(&group, &instance, &[80]);
+    let mut deregistering = Box::pin(balancer.deregister(&group, &instance, &[80]));
     let clock = Clock::real();
-    tokio::pin!(deregistering);
     tokio::select! {
         result = &mut deregistering => panic!("{result:?}"),
         () = server.until_received(1) => {}
@@ -51,14 +50,11 @@ async fn an_answer_that_stops_half_way_ends_with_the_attempts_own_time_limit() {
 async fn a_connection_that_does_not_come_about_is_unreachable() {
     let unmet = Unmet::new();
     let balancer = Elbv2::at(&unmet.url);
+    let (group, instance) = (group(), instance());
+    let deregistering = Box::pin(balancer.deregister(&group, &instance, &[80]));
     let clock = Clock::real();
     tokio::time::pause();
-    let result = clock
-        .until(
-            clock.now().at + ATTEMPT,
-            balancer.deregister(&group(), &instance(), &[80]),
-        )
-        .await;
+    let result = clock.until(clock.now().at + ATTEMPT, deregistering).await;
     assert!(
         matches!(result, Ok(Err(BalancerError::Unreachable(_)))),
         "{result:?}"
