@@ -9,6 +9,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::config::{self, Credentials};
 use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
@@ -237,20 +238,30 @@ where
             let message = refused.err().message().unwrap_or_default().to_owned();
             refusal(refused.err().code(), status, message)
         }
-        // No address, no connection, no TLS, no credentials. Whether anything had left does not
-        // matter: a deregistration may be repeated.
-        SdkError::DispatchFailure(_) => BalancerError::Unreachable(Box::new(error)),
-        SdkError::ConstructionFailure(_) => BalancerError::NoCredentials(Box::new(error)),
-        SdkError::ResponseError(answer) => {
-            let status = answer.raw().status().as_u16();
-            BalancerError::ServerError {
-                status,
-                message: String::new(),
-            }
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => not_answered(error),
+        // A reply that did not come in time, or whose body did not come whole.
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {
+            BalancerError::Lost(Box::new(error))
         }
-        SdkError::TimeoutError(_) => BalancerError::Lost(Box::new(error)),
         other => BalancerError::Lost(Box::new(other)),
     }
+}
+
+/// The SDK calls everything a failed dispatch that happens before a reply has begun, credentials
+/// that cannot be had among it.
+fn not_answered(error: impl Error + Send + Sync + 'static) -> BalancerError {
+    if cause::<CredentialsError>(&error).is_some() {
+        return BalancerError::NoCredentials(Box::new(error));
+    }
+    match cause::<hyper_util::client::legacy::Error>(&error) {
+        Some(sending) if !sending.is_connect() => BalancerError::Lost(Box::new(error)),
+        Some(_) | None => BalancerError::Unreachable(Box::new(error)),
+    }
+}
+
+fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    std::iter::successors(Some(error), |&error| error.source())
+        .find_map(|error| error.downcast_ref())
 }
 
 fn refusal(code: Option<&str>, status: u16, message: String) -> BalancerError {

@@ -182,7 +182,7 @@ async fn serve(
             Reply::Silent(bytes) => {
                 // A client that has heard enough may have gone.
                 let _ = stream.write_all(bytes.as_bytes()).await;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Reply::Pieces(mut pieces) => {
                 begin_chunks(&mut stream).await;

@@ -1,4 +1,5 @@
-//! Answers that are awaited in vain. The clock is stopped once there is nothing to do but wait, and then jumps to whatever ends the wait.
+//! Answers that are awaited in vain. The clock is stopped once there is nothing to do but wait, and then jumps to
+//! whatever ends the wait.
 
 use std::time::Duration;
 
