@@ -133,6 +133,7 @@ impl Refused {
         status
     }
 
+    #[allow(clippy::too_many_lines)] // one arm per refusal of a closed list
     fn wording(&self) -> (Option<&'static str>, String, Option<Value>) {
         match self {
             Self::NoPod(name) => not_found("pods", name),

@@ -389,13 +389,13 @@ async fn a_node_is_patched_and_refused_alike() {
     let version = |node: &Value| node["metadata"]["resourceVersion"].clone();
     let (_, real) = send_whole(&pair.real, "GET", &path, None).await;
     let (_, simulated) = send_whole(&pair.simulated, "GET", &path, None).await;
-    let patch = |version: Value| {
+    let cordon = |version: Value| {
         json!({
             "metadata": { "resourceVersion": version, "labels": { "example.com/case": "alike" } },
             "spec": { "unschedulable": true },
         })
     };
-    let (real_patch, simulated_patch) = (patch(version(&real)), patch(version(&simulated)));
+    let (real_patch, simulated_patch) = (cordon(version(&real)), cordon(version(&simulated)));
     for expected in [200, 409] {
         let real = send(&pair.real, "PATCH", &path, Some(&real_patch)).await;
         let simulated = send(&pair.simulated, "PATCH", &path, Some(&simulated_patch)).await;
@@ -446,8 +446,8 @@ async fn a_disruption_target_is_marked_alike() {
     let uid = pair.pod("web", 30, Phase::Ready).await;
     let path = format!("{}/status", pair.path_of("web"));
     let condition = json!({ "type": "DisruptionTarget", "status": "True", "reason": "TerminationBySpotInterruption" });
-    let patch = json!({ "metadata": { "uid": uid }, "status": { "conditions": [condition] } });
-    assert_eq!(pair.exchange("PATCH", &path, Some(&patch)).await, 200);
+    let marked = json!({ "metadata": { "uid": uid }, "status": { "conditions": [condition] } });
+    assert_eq!(pair.exchange("PATCH", &path, Some(&marked)).await, 200);
     let wrong =
         json!({ "metadata": { "uid": "another-uid" }, "status": { "conditions": [condition] } });
     assert_eq!(pair.exchange("PATCH", &path, Some(&wrong)).await, 422);
