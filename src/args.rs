@@ -49,13 +49,7 @@ struct RunArgs {
     /// The node the agent runs on [env also: NODE_NAME].
     #[arg(long, env = "SIH_NODE_NAME")]
     node_name: Option<String>,
-    /// The pod the agent runs in [env also: POD_NAME].
-    #[arg(long, env = "SIH_POD_NAME")]
-    pod_name: Option<String>,
-    /// The namespace of that pod [env also: POD_NAMESPACE].
-    #[arg(long, env = "SIH_POD_NAMESPACE")]
-    pod_namespace: Option<String>,
-    /// The UID of that pod, so that the agent never evicts itself [env also: POD_UID].
+    /// The UID of the pod the agent runs in, so that it never evicts itself [env also: POD_UID].
     #[arg(long, env = "SIH_POD_UID")]
     pod_uid: Option<String>,
     /// The metadata service [env also: AWS_EC2_METADATA_SERVICE_ENDPOINT; default: http://169.254.169.254].

@@ -66,17 +66,18 @@ impl Elbv2 {
         }
     }
 
-    async fn client(&self) -> Client {
+    /// The client; the first call decides where it looks for credentials.
+    async fn client(&self, group: &TargetGroupArn) -> Client {
         let mut kept = self.client.lock().await;
         if let Some(client) = kept.as_ref() {
             return client.clone();
         }
-        let client = self.connect().await;
+        let client = self.connect(group.region()).await;
         *kept = Some(client.clone());
         client
     }
 
-    async fn connect(&self) -> Client {
+    async fn connect(&self, region: &str) -> Client {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(tls::Provider::Rustls(
                 tls::rustls_provider::CryptoMode::Ring,
@@ -86,11 +87,11 @@ impl Elbv2 {
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .build();
-        // The region is the target group's own, call by call; this one only keeps the SDK from
-        // asking the metadata service for it.
+        // A call goes to its target group's own region. This one is where credentials are asked for, and
+        // a group of the same partition is the best guess: us-east-1 has no STS for China.
         let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http)
-            .region(Region::from_static("us-east-1"))
+            .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -143,7 +144,7 @@ impl Balancer for Elbv2 {
             Ports::Only(port) => Some(vec![description(instance, port)]),
         };
         let result = self
-            .client()
+            .client(group)
             .await
             .describe_target_health()
             .target_group_arn(group.as_str())
@@ -180,7 +181,7 @@ impl Balancer for Elbv2 {
             .map(|port| description(instance, *port))
             .collect();
         let result = self
-            .client()
+            .client(group)
             .await
             .deregister_targets()
             .target_group_arn(group.as_str())

@@ -1,4 +1,15 @@
-//! Spot interrupt handler.
+//! Drains an EC2 spot node of a Kubernetes cluster before EC2 takes it.
+//!
+//! ```text
+//!  IMDS poll ──notice──▶ planner ──┬─▶ node: cordon, exclusion label, state annotation
+//!   (5 s)               (pure,     ├─▶ target groups: deregister, look until draining
+//!                        no I/O)   ├─▶ pods: evict ─▶ retry ─▶ delete at the last useful moment
+//!                          ▲       └─▶ facts: log lines, Node events, a verdict before the node dies
+//!                          └── outcomes of every attempt, watch events, clock
+//! ```
+//!
+//! Read the modules in the order they are declared: first the core, which decides; then the ports, its contract with the
+//! neighbours; then the loop, the clock and the voice; the adapters; the simulated world; and what a program needs besides.
 
 pub mod plan;
 pub mod ports;
@@ -8,14 +19,18 @@ pub mod annotation;
 pub mod agent;
 pub mod attempt;
 
-pub mod clock;
 pub mod report;
 
-pub mod balancer;
-pub mod cluster;
+pub mod clock;
+
 pub mod imds;
 
+pub mod cluster;
+
+pub mod balancer;
+
 pub mod sim;
+
 pub mod simulate;
 
 pub mod args;

@@ -489,6 +489,8 @@ impl Planner {
             return;
         }
         let reason = match &self.phase {
+            // The answer to the very first poll may show a drain that another process has left half done.
+            Phase::Arriving if self.arrival == Arrival::Untold => return,
             Phase::Arriving | Phase::Watching => StopReason::Asked,
             Phase::Responding(response)
                 if response.is_finished()

@@ -167,7 +167,7 @@ impl Cordon {
     }
 
     fn handle_failure(&mut self, failure: &Failure, agenda: &mut Agenda, now: Moment) {
-        if failure.kind == FailureKind::Conflict {
+        if failure.kind == FailureKind::Conflict && self.conflicts < CONFLICTS_BEFORE_BLIND_PATCH {
             self.conflicts += 1;
             self.read(agenda, now);
             return;

@@ -151,6 +151,10 @@ impl Drain {
         let Some(pod) = self.pods.get_mut(uid) else {
             return;
         };
+        // The watch may have shown what the call did before the answer to it.
+        if !matches!(outcome, Outcome::Failed(_)) {
+            self.last_accepted_call = self.last_accepted_call.max(pod.record.last_call);
+        }
         if let Course::Calling { call, grace, sent } = pod.course {
             match outcome {
                 Outcome::Failed(failure) => {
@@ -172,7 +176,6 @@ impl Drain {
                 | Outcome::Targets(_) => {
                     pod.record.was_answered = true;
                     pod.record.doubt = Doubt::Sent(grace);
-                    self.last_accepted_call = self.last_accepted_call.max(Some(sent));
                     pod.answer(Answer::Accepted, call, sent, agenda, now);
                 }
             }

@@ -13,7 +13,7 @@ use super::id::{InstanceId, NodeName, PodUid};
 use super::node::NodeView;
 use super::notice::{AnnouncedAction, Announcement, Interruption};
 use super::sight::Sight;
-use super::targets::{ConfiguredGroup, Targets};
+use super::targets::{ConfiguredGroup, Targets, tell_unnamed};
 use super::task::{Agenda, Task, doubled};
 use super::time::{Moment, Now};
 
@@ -126,7 +126,12 @@ impl Response {
         agenda: &mut Agenda,
         now: Now,
     ) {
-        if announcement.time.is_none() || announcement.time >= self.interruption.time {
+        // One that told no time is tightened by any that does.
+        let is_later = self
+            .interruption
+            .time
+            .is_some_and(|known| announcement.time >= Some(known));
+        if announcement.time.is_none() || is_later {
             return;
         }
         let deadline = announcement.deadline(now);
@@ -141,6 +146,9 @@ impl Response {
             notice_time: announcement.time,
         });
         self.drain.tighten(&self.interruption, agenda, now.at);
+        if let TargetsStep::Begun(_, targets) = &mut self.targets {
+            targets.tighten(deadline);
+        }
         self.wait_for_the_end(agenda);
     }
 
@@ -248,6 +256,10 @@ impl Response {
             self.give_verdict(agenda, now);
         }
         self.drain.tell_left(agenda, now);
+        match &mut self.targets {
+            TargetsStep::WaitingForInstance(groups) => tell_unnamed(groups, agenda),
+            TargetsStep::Begun(_, targets) => targets.give_up_all(agenda),
+        }
     }
 
     /// Whether nothing is left to do, so that an agent that was asked to stop may.

@@ -98,6 +98,20 @@ impl Targets {
         targets
     }
 
+    /// The deadline has moved closer.
+    pub(super) fn tighten(&mut self, deadline: Moment) {
+        self.last_call = deadline - LAST_CALL_BEFORE_DEADLINE;
+    }
+
+    /// The deadline has come: what has not let go is told.
+    pub(super) fn give_up_all(&mut self, agenda: &mut Agenda) {
+        for group in &mut self.groups {
+            if !matches!(group.step, Step::Settled | Step::Failed) {
+                group.give_up(agenda);
+            }
+        }
+    }
+
     /// A group's time has come.
     pub(super) fn handle_due(
         &mut self,
@@ -457,6 +471,21 @@ impl Group {
         TargetFact {
             group: self.arn.clone(),
             port,
+        }
+    }
+}
+
+/// Tells of groups that nothing could be done about, because the instance's id was never to be had.
+pub(super) fn tell_unnamed(groups: &[ConfiguredGroup], agenda: &mut Agenda) {
+    for configured in groups {
+        let group = Group::new(configured);
+        for port in group.unsettled() {
+            let news = TargetNews::Failed {
+                kind: TargetErrorKind::Unreachable,
+                error: "the metadata service did not say which instance this is".to_owned(),
+                attempts: 0,
+            };
+            agenda.tell(Fact::Target(group.target(port), news));
         }
     }
 }

@@ -625,6 +625,7 @@ fn a_node_that_cannot_be_read_delays_a_restarted_agent_by_three_seconds_at_most(
 #[test]
 fn an_agent_that_is_asked_to_stop_while_idle_stops_at_once() {
     let mut stage = Stage::new(policy());
+    stage.answer(&Request::ReadNotice, Outcome::Notice(None));
     stage.planner.handle_stop();
     assert!(stage.planner.is_stopped());
 }
@@ -966,4 +967,84 @@ fn a_first_list_after_the_verdict_settles_without_another_verdict() {
     stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
     stage.forward_to(5.0 + 50.0);
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 1);
+}
+
+#[test]
+fn a_time_that_was_missing_at_first_tightens_the_deadline_when_it_comes() {
+    let mut stage = Stage::new(policy());
+    stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+    stage.forward_to(5.0);
+    let Outcome::Notice(Some(announced)) = stage.notice(40.0) else {
+        panic!("a notice");
+    };
+    let untold = super::notice::Announcement {
+        time: None,
+        ..announced.clone()
+    };
+    stage.answer(&Request::ReadNotice, Outcome::Notice(Some(untold)));
+    let left = |stage: &Stage| {
+        let context = stage.planner.interruption(now(stage.at).at);
+        context.map(|context| context.seconds_left.round())
+    };
+    assert_eq!(left(&stage), Some(100.0));
+    stage.forward_to(10.0);
+    stage.answer(&Request::ReadNotice, Outcome::Notice(Some(announced)));
+    assert!(left(&stage) <= Some(40.0), "{:?}", left(&stage));
+}
+
+#[test]
+fn a_patch_that_is_always_refused_is_tried_with_patience_and_told() {
+    let mut stage = Stage::interrupted(policy(), 120.0);
+    let mut patches = 0;
+    while stage.at < 25.0 {
+        let is_patch = |request: &Request| matches!(request, Request::Cordon(_));
+        if stage.open_requests().contains(&&Request::ReadNode) {
+            stage.answer(&Request::ReadNode, Outcome::Node(node()));
+        } else if stage
+            .open_requests()
+            .iter()
+            .any(|request| is_patch(request))
+        {
+            patches += 1;
+            stage.answer_first(is_patch, failed(FailureKind::Conflict, 409));
+        } else {
+            stage.forward_to_next_due();
+        }
+    }
+    assert!(patches < 15, "{patches} patches in twenty seconds");
+    assert!(stage.count(|fact| matches!(fact, Fact::CordonFailed { .. })) > 0);
+}
+
+#[test]
+fn an_eviction_whose_effect_is_seen_before_its_answer_counts_as_the_last() {
+    let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
+    stage.watch(WatchEvent::Seen(terminating("web", 30, 30, 5.0)));
+    stage.answer_pod("web", Outcome::Done);
+    stage.watch(WatchEvent::Gone(PodUid::new("uid-web")));
+    stage.forward_to(8.0);
+    assert!(stage.summary().last_eviction_after.is_some());
+}
+
+#[test]
+fn groups_that_nothing_could_be_done_about_are_told_at_the_deadline() {
+    let mut stage = Stage::knowing_nothing(with_group(Ports::All));
+    stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+    stage.forward_to(5.0);
+    stage.answer(&Request::ReadNotice, stage.notice(60.0));
+    stage.forward_to(70.0);
+    let failed = |fact: &Fact| matches!(fact, Fact::Target(_, TargetNews::Failed { .. }));
+    assert_eq!(stage.count(failed), 1);
+}
+
+#[test]
+fn asked_to_stop_before_the_first_answer_it_waits_for_that_one() {
+    let mut stage = Stage::new(policy());
+    stage.planner.handle_stop();
+    assert!(!stage.planner.is_stopped());
+    stage.answer(&Request::ReadNotice, stage.notice(90.0));
+    assert!(!stage.planner.is_stopped(), "there is a drain to finish");
+    let mut stage = Stage::new(policy());
+    stage.planner.handle_stop();
+    stage.answer(&Request::ReadNotice, silent(FailureKind::TimedOut));
+    assert!(stage.planner.is_stopped());
 }

@@ -12,6 +12,7 @@ mod defects;
 // What the tests leave over of these two, the figures use.
 #[allow(dead_code)]
 mod dockerfile;
+mod faults;
 mod flags;
 mod image;
 mod imds_wire;

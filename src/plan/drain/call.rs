@@ -46,6 +46,7 @@ impl Terms {
         };
         pod.record.attempts += 1;
         pod.record.first_call.get_or_insert(now);
+        pod.record.last_call = Some(now);
         pod.course = Course::Calling {
             call,
             grace,

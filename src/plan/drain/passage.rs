@@ -75,6 +75,8 @@ pub(super) enum Answer {
 pub(super) struct Record {
     pub(super) attempts: u32,
     pub(super) first_call: Option<Moment>,
+    /// When the last call was sent.
+    pub(super) last_call: Option<Moment>,
     pub(super) was_answered: bool,
     pub(super) doubt: Doubt,
     pub(super) refusals: u32,
