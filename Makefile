@@ -1,4 +1,4 @@
-.PHONY: test bench soak
+.PHONY: test bench soak fuzz
 
 # Every test, on a fresh machine: what a test needs is built once and cached.
 test:
@@ -11,3 +11,7 @@ bench:
 # A million interruptions in virtual time.
 soak:
 	cargo run --locked --profile soak -- simulate --random 1000000
+
+# Every parser of outside bytes, with half an hour of inputs that no run before had.
+fuzz:
+	cargo test --locked --profile soak --test fuzz -- --rounds 20000000 --seed $$(date +%s)

@@ -3,6 +3,8 @@
 //! A flag wins over its `SIH_` variable, that over the variable of AWS or of the downward API, that over the default;
 //! an empty variable counts as unset. Nothing else of the program reads the environment.
 
+mod value;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,10 +15,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::duration;
 use crate::imds;
 use crate::plan::Policy;
-use crate::plan::action::Ports;
 use crate::plan::budget::Margins;
 use crate::plan::drain::OnBlocked;
-use crate::plan::id::{NodeName, PodUid, TargetGroupArn};
+use crate::plan::id::{NodeName, PodUid};
 use crate::plan::targets::ConfiguredGroup;
 use crate::telemetry::LogFormat;
 
@@ -47,8 +48,8 @@ enum CliCommand {
 #[derive(Debug, Args)]
 struct RunArgs {
     /// The node the agent runs on [env also: NODE_NAME].
-    #[arg(long, env = "SIH_NODE_NAME")]
-    node_name: Option<String>,
+    #[arg(long, env = "SIH_NODE_NAME", value_name = "NAME", value_parser = value::node_name)]
+    node_name: Option<NodeName>,
     /// The UID of the pod the agent runs in, so that it never evicts itself [env also: POD_UID].
     #[arg(long, env = "SIH_POD_UID")]
     pod_uid: Option<String>,
@@ -59,16 +60,16 @@ struct RunArgs {
     #[arg(long, env = "SIH_ALLOW_REMOTE_IMDS")]
     allow_remote_imds: bool,
     /// How often the metadata service is asked for a notice, 1s to 10s.
-    #[arg(long, env = "SIH_POLL_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = poll_interval)]
+    #[arg(long, env = "SIH_POLL_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = value::poll_interval)]
     poll_interval: Duration,
     /// A target group that is to let go of this instance, with PORT only of that port of it. May be repeated.
-    #[arg(long, env = "SIH_TARGET_GROUP_ARN", value_name = "ARN[:PORT]", value_delimiter = ',', value_parser = target_group)]
+    #[arg(long, env = "SIH_TARGET_GROUP_ARN", value_name = "ARN[:PORT]", value_delimiter = ',', value_parser = value::target_group)]
     target_group_arn: Vec<ConfiguredGroup>,
     /// How long before the deadline every pod should have stopped, up to 60s.
-    #[arg(long, env = "SIH_END_MARGIN", value_name = "DURATION", default_value = "8s", value_parser = up_to_a_minute)]
+    #[arg(long, env = "SIH_END_MARGIN", value_name = "DURATION", default_value = "8s", value_parser = value::up_to_a_minute)]
     end_margin: Duration,
     /// The same for a pod that mounts a volume claim, up to 60s.
-    #[arg(long, env = "SIH_VOLUME_MARGIN", value_name = "DURATION", default_value = "15s", value_parser = up_to_a_minute)]
+    #[arg(long, env = "SIH_VOLUME_MARGIN", value_name = "DURATION", default_value = "15s", value_parser = value::up_to_a_minute)]
     volume_margin: Duration,
     /// The most of a pod's grace period that is insisted on against a disruption budget.
     #[arg(long, env = "SIH_KEPT_GRACE", value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
@@ -80,7 +81,7 @@ struct RunArgs {
     #[arg(long, env = "SIH_MAX_IN_FLIGHT", value_name = "N", default_value = "64", value_parser = clap::value_parser!(u8).range(1..=90))]
     max_in_flight: u8,
     /// How often a line says that the agent is alive.
-    #[arg(long, env = "SIH_HEARTBEAT_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = at_least_a_second)]
+    #[arg(long, env = "SIH_HEARTBEAT_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = value::at_least_a_second)]
     heartbeat_interval: Duration,
     /// The cluster's name, for the log.
     #[arg(long, env = "SIH_CLUSTER_NAME")]
@@ -113,7 +114,7 @@ struct SimulateArgs {
     )]
     scenario: String,
     /// How many seconds pass in each real one, for agent and world alike.
-    #[arg(long, env = "SIH_SPEED", value_name = "N", default_value = "6", value_parser = speed)]
+    #[arg(long, env = "SIH_SPEED", value_name = "N", default_value = "6", value_parser = value::speed)]
     speed: f64,
     /// Plays so many interruptions drawn from seeds instead, in virtual time, and judges them by every rule; one is told in full.
     #[arg(long, env = "SIH_RANDOM", value_name = "N", conflicts_with_all = ["scenario", "speed"], value_parser = clap::value_parser!(u64).range(1..))]
@@ -287,15 +288,17 @@ fn run_config(
             .map(|value| value.to_string_lossy().into_owned())
             .filter(|value| !value.is_empty())
     };
-    let node = args
-        .node_name
-        .or_else(|| variable("NODE_NAME"))
-        .ok_or_else(|| {
-            usage(
+    let node = match (args.node_name, variable("NODE_NAME")) {
+        (Some(node), _) => node,
+        (None, Some(text)) => value::node_name(&text)
+            .map_err(|error| usage(format!("invalid value '{text}' of NODE_NAME: {error}")))?,
+        (None, None) => {
+            return Err(usage(
                 "the node's name is not known: give --node-name, SIH_NODE_NAME or NODE_NAME"
                     .to_owned(),
-            )
-        })?;
+            ));
+        }
+    };
     let metadata = args
         .imds_endpoint
         .or_else(|| variable("AWS_EC2_METADATA_SERVICE_ENDPOINT"))
@@ -317,7 +320,7 @@ fn run_config(
         )));
     }
     Ok(RunConfig {
-        node: NodeName::new(node),
+        node,
         agent: args
             .pod_uid
             .or_else(|| variable("POD_UID"))
@@ -347,54 +350,4 @@ fn run_config(
 
 fn usage(message: String) -> clap::Error {
     Cli::command().error(clap::error::ErrorKind::ValueValidation, message)
-}
-
-fn between(text: &str, shortest: Duration, longest: Duration) -> Result<Duration, String> {
-    let duration = duration::parse(text).map_err(|error| error.to_string())?;
-    if (shortest..=longest).contains(&duration) {
-        Ok(duration)
-    } else {
-        Err(format!(
-            "must be from {}s to {}s",
-            shortest.as_secs(),
-            longest.as_secs()
-        ))
-    }
-}
-
-fn poll_interval(text: &str) -> Result<Duration, String> {
-    between(text, Duration::from_secs(1), Duration::from_secs(10))
-}
-
-fn up_to_a_minute(text: &str) -> Result<Duration, String> {
-    between(text, Duration::ZERO, Duration::from_mins(1))
-}
-
-fn at_least_a_second(text: &str) -> Result<Duration, String> {
-    between(text, Duration::from_secs(1), Duration::from_hours(24))
-}
-
-/// Faster than this, a loopback call takes long in simulated time and the story is about the machine.
-const HIGHEST_SPEED: f64 = 60.0;
-
-fn speed(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(speed) if (0.1..=HIGHEST_SPEED).contains(&speed) => Ok(speed),
-        Ok(_) | Err(_) => Err(format!("must be a number from 0.1 to {HIGHEST_SPEED}")),
-    }
-}
-
-fn target_group(text: &str) -> Result<ConfiguredGroup, String> {
-    let (arn, ports) = match text.rsplit_once(':') {
-        Some((arn, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let port = match port.parse::<u16>() {
-                Ok(port) if port > 0 => port,
-                Ok(_) | Err(_) => return Err(format!("{port} is not a port")),
-            };
-            (arn, Ports::Only(port))
-        }
-        Some(_) | None => (text, Ports::All),
-    };
-    let arn = TargetGroupArn::parse(arn).map_err(|error| error.to_string())?;
-    Ok(ConfiguredGroup { arn, ports })
 }

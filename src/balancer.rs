@@ -162,7 +162,11 @@ impl Balancer for Elbv2 {
                 let target = description.target()?;
                 let port = u16::try_from(target.port()?).ok()?;
                 let is_ours = target.id() == Some(instance.as_str());
-                is_ours.then(|| Target {
+                let is_asked = match ports {
+                    Ports::All => true,
+                    Ports::Only(only) => port == only,
+                };
+                (is_ours && is_asked).then(|| Target {
                     port,
                     state: state(description.target_health()),
                 })

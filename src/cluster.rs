@@ -24,7 +24,10 @@ use kube::client::Body;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
+pub use answer::read_refusal;
+pub use pod::read_pods;
 pub use source::{ConnectError, Source};
+pub use watch::read_event;
 
 use crate::clock::Clock;
 use crate::plan::action::{NodeEvent, WatchEvent};
@@ -210,8 +213,8 @@ impl Cluster for KubeCluster {
             resource_version: Some("0".to_owned()),
             ..ListParams::default().fields(&self.selector())
         };
-        let list: pod::List = self.read(all_pods().list(&params), LIST_LIMIT).await?;
-        Ok(list.into_parts())
+        let response = self.send(all_pods().list(&params)).await?;
+        read_pods(&answer::whole_body(response.into_body(), LIST_LIMIT).await?)
     }
 
     async fn watch(

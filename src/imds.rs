@@ -3,21 +3,22 @@
 //! EC2 closes the connection after each reply, so nothing is kept alive. The time limit of a call is
 //! its caller's; only the token request has one of its own, because its silence means something.
 
+mod answer;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap};
 use reqwest::{Client, Response, StatusCode, Url};
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::sync::Mutex;
+
+use answer::shown;
+pub use answer::{read_date, read_identity, read_notice};
 
 use crate::clock::Clock;
 use crate::plan::action::MachineIdentity;
-use crate::plan::id::InstanceId;
-use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
+use crate::plan::notice::Announcement;
 use crate::plan::time::{Moment, WallTime};
 use crate::ports::{Metadata, MetadataError};
 
@@ -33,14 +34,17 @@ const TOKEN_HEADER: &str = "X-aws-ec2-metadata-token";
 /// is no matter of hops.
 const TOKEN_TIMEOUT: Duration = Duration::from_millis(1_500);
 
+/// A token that could not be renewed is good for hours more: the next attempt may wait for some polls.
+const RENEWAL_RETRY: Duration = Duration::from_secs(60);
+
+/// A second question within the time of one poll, of which the first may have taken the larger part.
+const LIFE_CYCLE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The service is on the same host: a connection is made at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An identity document has one kilobyte, a notice a hundred bytes.
 const BODY_LIMIT: usize = 64 * 1024;
-
-/// How much of a body that cannot be read is told.
-const SHOWN_OF_BODY: usize = 200;
 
 const NOTICE: &str = "latest/meta-data/spot/instance-action";
 const LIFE_CYCLE: &str = "latest/meta-data/instance-life-cycle";
@@ -76,6 +80,7 @@ pub enum EndpointError {
 struct Token {
     text: String,
     renew_at: Moment,
+    expires_at: Moment,
 }
 
 impl fmt::Debug for Token {
@@ -182,13 +187,20 @@ impl Imds {
         if let Some(token) = kept.as_ref().filter(|token| now < token.renew_at) {
             return Ok(token.clone());
         }
-        let token = self
+        let fetched = self
             .clock
             .until(now + TOKEN_TIMEOUT, self.fetch_token(now))
             .await
-            .map_err(|elapsed| MetadataError::TokenUnanswered(elapsed.into()))??;
-        *kept = Some(token.clone());
-        Ok(token)
+            .map_err(|elapsed| MetadataError::TokenUnanswered(elapsed.into()))
+            .flatten();
+        match (fetched, kept.as_mut()) {
+            (Ok(token), _) => Ok(kept.insert(token).clone()),
+            (Err(_), Some(token)) if now < token.expires_at => {
+                token.renew_at = now + RENEWAL_RETRY;
+                Ok(token.clone())
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     async fn fetch_token(&self, now: Moment) -> Result<Token, MetadataError> {
@@ -214,6 +226,7 @@ impl Imds {
         Ok(Token {
             text,
             renew_at: now + life / 2,
+            expires_at: now + life,
         })
     }
 
@@ -236,56 +249,28 @@ impl Metadata for Imds {
             return Ok(None);
         }
         let reply = reply.successful()?;
-        let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
-        let Some(action) = body
-            .as_ref()
-            .filter(|body| body.is_object())
-            .and_then(|body| body.get("action")?.as_str())
-        else {
-            return Err(reply.unreadable("a notice"));
-        };
-        let time = body
-            .as_ref()
-            .and_then(|body| body.get("time")?.as_str()?.parse::<Timestamp>().ok());
-        Ok(Some(Announcement {
-            action: InterruptionAction::named(action).map_or_else(
-                || AnnouncedAction::Unknown(shown(action.as_bytes())),
-                AnnouncedAction::Known,
-            ),
-            time: time.map(wall_time),
-            server_date: reply.date,
-        }))
+        read_notice(&reply.body, reply.date)
+            .map(Some)
+            .ok_or_else(|| reply.unreadable("a notice"))
     }
 
     async fn identity(&self) -> Result<MachineIdentity, MetadataError> {
         let reply = self.get(IDENTITY).await?.successful()?;
-        let Ok(document) = serde_json::from_slice::<IdentityDocument>(&reply.body) else {
-            return Err(reply.unreadable("an identity document"));
-        };
+        let machine =
+            read_identity(&reply.body).ok_or_else(|| reply.unreadable("an identity document"))?;
         // It only decides about a warning: not worth failing for.
-        let life_cycle = match self.get(LIFE_CYCLE).await {
-            Ok(reply) if reply.status == StatusCode::OK => {
+        let until = self.clock.now().at + LIFE_CYCLE_TIMEOUT;
+        let life_cycle = match self.clock.until(until, self.get(LIFE_CYCLE)).await {
+            Ok(Ok(reply)) if reply.status == StatusCode::OK => {
                 Some(shown(reply.text().trim().as_bytes()))
             }
-            Ok(_) | Err(_) => None,
+            Ok(Ok(_) | Err(_)) | Err(_) => None,
         };
         Ok(MachineIdentity {
-            instance_id: InstanceId::new(document.instance_id),
-            instance_type: document.instance_type,
-            zone: document.availability_zone,
             life_cycle,
+            ..machine
         })
     }
-}
-
-/// What we need of the instance identity document
-/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-identity-documents.html>).
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct IdentityDocument {
-    instance_id: String,
-    instance_type: Option<String>,
-    availability_zone: Option<String>,
 }
 
 /// A reply, read to its end.
@@ -340,31 +325,8 @@ impl Reply {
     }
 }
 
-/// The `Date` of a reply: RFC 9110 writes it as RFC 2822 does, but with `GMT`.
 fn date(headers: &HeaderMap) -> Option<WallTime> {
-    let text = headers.get(DATE)?.to_str().ok()?;
-    jiff::fmt::rfc2822::parse(text)
-        .ok()
-        .map(|zoned| wall_time(zoned.timestamp()))
-}
-
-fn wall_time(timestamp: Timestamp) -> WallTime {
-    WallTime::from_millis(timestamp.as_millisecond())
-}
-
-/// The beginning of what came, safe to print.
-fn shown(body: &[u8]) -> String {
-    let start = &body[..body.len().min(SHOWN_OF_BODY)];
-    String::from_utf8_lossy(start)
-        .chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect()
+    read_date(headers.get(DATE)?.to_str().ok()?)
 }
 
 fn not_answered(error: reqwest::Error) -> MetadataError {

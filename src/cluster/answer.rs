@@ -97,21 +97,27 @@ pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClusterError
     })
 }
 
-/// Reads an answer that is no success. The status alone is enough where the body breaks off or says nothing.
+/// Reads an answer that is no success. The status alone is enough where the body breaks off.
 pub(super) async fn refused(response: Response<Body>, limit: usize) -> ClusterError {
     let (head, body) = response.into_parts();
     let mut bytes = Vec::new();
     let _ = read_into(&mut bytes, body, limit).await;
-    let status = serde_json::from_slice::<Status>(&bytes)
+    read_refusal(head.status, &head.headers, &bytes)
+}
+
+/// What an answer that is no success says. The status alone is enough where the body says nothing.
+#[must_use]
+pub fn read_refusal(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> ClusterError {
+    let status = serde_json::from_slice::<Status>(body)
         .ok()
         .filter(Status::is_status);
     let message = status
         .as_ref()
         .and_then(|status| status.message.clone())
-        .unwrap_or_else(|| beginning(&bytes));
+        .unwrap_or_else(|| beginning(body));
     ClusterError::Refused {
-        refusal: refusal(head.status, retry_after(&head.headers), status.as_ref()),
-        status: head.status.as_u16(),
+        refusal: refusal(code, retry_after(headers), status.as_ref()),
+        status: code.as_u16(),
         message,
     }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 };
 use serde::Deserialize;
 
+use super::answer;
 use crate::plan::budget::Grace;
 use crate::plan::id::{PodRef, PodUid, ResourceVersion};
 use crate::plan::pod::{Owner, PodProgress, PodView, Termination};
@@ -19,7 +20,7 @@ const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// A `PodList`. Each pod becomes its view as soon as it is parsed, so that only one is ever held whole.
 #[derive(Deserialize)]
-pub(super) struct List {
+struct List {
     #[serde(rename = "kind")]
     _kind: ListKind,
     metadata: ListMetadata,
@@ -49,9 +50,16 @@ impl From<Pod> for Item {
     }
 }
 
+/// The pods of a `PodList` that can be named, and where a watch goes on.
+///
+/// # Errors
+/// [`ClusterError::Unreadable`] when the body is no such list.
+pub fn read_pods(body: &[u8]) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
+    answer::decode(body).map(List::into_parts)
+}
+
 impl List {
-    /// The pods that can be named, and where a watch goes on.
-    pub(super) fn into_parts(self) -> (Vec<PodView>, ResourceVersion) {
+    fn into_parts(self) -> (Vec<PodView>, ResourceVersion) {
         let items = self.items.unwrap_or_default();
         let pods = items.into_iter().filter_map(|Item(view)| view).collect();
         (pods, ResourceVersion::new(self.metadata.resource_version))

@@ -69,7 +69,7 @@ impl Lines {
     async fn next_event(&mut self) -> Option<Result<WatchEvent, ClusterError>> {
         loop {
             let event = match self.next_line().await? {
-                Ok(line) => read(&line),
+                Ok(line) => read_event(&line),
                 Err(error) => Err(error),
             };
             if let Some(event) = event.transpose() {
@@ -112,8 +112,11 @@ impl Lines {
     }
 }
 
-/// What a line says; nothing when it is about a pod that cannot be named, and so cannot be acted upon.
-fn read(line: &[u8]) -> Result<Option<WatchEvent>, ClusterError> {
+/// What a line of a watch says; nothing when it is about a pod that cannot be named, and so cannot be acted upon.
+///
+/// # Errors
+/// [`ClusterError::Unreadable`] when it is no event, and what the server says in an event of type `ERROR`.
+pub fn read_event(line: &[u8]) -> Result<Option<WatchEvent>, ClusterError> {
     match answer::decode(line)? {
         Line::Added(pod) | Line::Modified(pod) => Ok(pod::view(*pod).map(WatchEvent::Seen)),
         Line::Deleted(pod) => Ok(pod

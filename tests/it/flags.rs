@@ -40,6 +40,10 @@ fn without_flags_the_policy_is_the_default_one() {
 #[test]
 fn a_wrong_value_is_refused_with_the_flag_and_the_value() {
     for (flag, value) in [
+        ("--node-name", ""),
+        ("--node-name", "Node"),
+        ("--node-name", "a/b"),
+        ("--node-name", "a..b"),
         ("--poll-interval", "0s"),
         ("--poll-interval", "11s"),
         ("--poll-interval", "five"),
@@ -81,6 +85,13 @@ fn without_a_node_name_the_message_says_where_it_may_come_from() {
     for place in ["--node-name", "SIH_NODE_NAME", "NODE_NAME"] {
         assert!(error.to_string().contains(place), "{error}");
     }
+}
+
+#[test]
+fn a_downward_variable_that_is_no_node_name_is_refused_by_name_and_value() {
+    let error = parse(&[], &[("NODE_NAME", "$(NODE_NAME)")]).expect_err("no name");
+    let message = error.to_string();
+    assert!(message.contains("'$(NODE_NAME)' of NODE_NAME"), "{message}");
 }
 
 #[test]

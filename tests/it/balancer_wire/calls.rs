@@ -109,10 +109,12 @@ async fn a_group_without_this_instance_has_no_targets_of_it() {
 }
 
 #[tokio::test]
-async fn one_port_is_asked_for_by_id_and_number() {
+async fn one_port_is_asked_for_by_id_and_number_and_no_other_comes_back() {
     let unused = "<State>unused</State><Reason>Target.NotRegistered</Reason>";
-    let member = member(INSTANCE, "<Port>8080</Port>", unused);
-    let (targets, form) = described(&member, Ports::Only(8080)).await;
+    let asked_for = member(INSTANCE, "<Port>8080</Port>", unused);
+    let besides = member(INSTANCE, "<Port>80</Port>", "<State>healthy</State>");
+    let answer = [asked_for, besides].concat();
+    let (targets, form) = described(&answer, Ports::Only(8080)).await;
     let unregistered = Target {
         port: 8080,
         state: TargetState::NotRegistered,

@@ -141,6 +141,35 @@ async fn a_token_is_used_for_half_of_its_life_and_then_renewed() {
 }
 
 #[tokio::test]
+async fn a_token_that_cannot_be_renewed_serves_for_the_rest_of_its_life() {
+    let hour = Duration::from_secs(3_600);
+    let refused = || typed(503, "text/plain", "busy");
+    let replies = [
+        token("old"),
+        nothing(),
+        refused(),
+        nothing(),
+        nothing(),
+        refused(),
+        nothing(),
+        refused(),
+    ];
+    let server = Server::replying(replies).await;
+    let imds = imds(&server);
+    assert_eq!(imds.notice().await.expect("an answer"), None);
+    pass(3 * hour).await;
+    assert_eq!(imds.notice().await.expect("with the old token"), None);
+    // Not at every poll is it tried again.
+    assert_eq!(imds.notice().await.expect("with the old token"), None);
+    pass(hour).await;
+    assert_eq!(imds.notice().await.expect("with the old token"), None);
+    pass(2 * hour).await;
+    imds.notice().await.expect_err("no token is left");
+    let expected = [PUT, NOTICE, PUT, NOTICE, NOTICE, PUT, NOTICE, PUT];
+    assert_eq!(asked(&server), expected);
+}
+
+#[tokio::test]
 async fn a_token_without_a_life_is_had_anew_for_every_poll() {
     let brief =
         |text| typed(200, "text/plain", text).with("X-aws-ec2-metadata-token-ttl-seconds", "0");

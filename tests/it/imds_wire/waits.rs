@@ -8,7 +8,7 @@ use spot_interrupt_handler::imds::Imds;
 use spot_interrupt_handler::ports::{Metadata, MetadataError};
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::{NOTICE, PUT, asked, chain, server, token};
+use super::{NOTICE, PUT, asked, chain, imds, server, token};
 use crate::scripted::{Reply, Server, Unmet, typed};
 
 /// What the agent allows a poll.
@@ -111,4 +111,20 @@ async fn a_connection_that_does_not_come_about_is_unreachable_and_not_the_hop_li
     assert!(matches!(error, MetadataError::Unreachable(_)), "{error:?}");
     let text = chain(&error);
     assert!(text.contains("deadline has elapsed"), "{text}");
+}
+
+#[tokio::test]
+async fn a_life_cycle_that_is_not_answered_does_not_take_the_identity_with_it() {
+    let document = typed(200, "text/plain", r#"{"instanceId":"i-1"}"#);
+    let server = Server::replying([token("token"), document, Reply::Silent(String::new())]).await;
+    let imds = imds(&server);
+    let identity = imds.identity();
+    let paused = async {
+        server.until_received(3).await;
+        tokio::time::pause();
+    };
+    let (identity, ()) = tokio::join!(identity, paused);
+    let identity = identity.expect("an identity");
+    assert_eq!(identity.instance_id.as_str(), "i-1");
+    assert_eq!(identity.life_cycle, None);
 }
