@@ -8,8 +8,8 @@ use crate::plan::time::WallTime;
 /// The version of the line's form.
 const FORM: u32 = 1;
 
-/// Texts that come from outside are cut here, so that no line is longer than 8 KiB: container runtimes split at 16 KiB, and
-/// a line has at most four of them.
+/// Texts that come from outside are cut where they would take more room than this in JSON, so that no line is longer
+/// than 8 KiB: container runtimes split at 16 KiB, and a line has at most four of them.
 const LONGEST_TEXT: usize = 1_500;
 
 /// How much a line matters.
@@ -46,7 +46,7 @@ pub struct Line {
     pub msg: String,
     /// When.
     pub at: WallTime,
-    fields: Map<String, Value>,
+    fields: Vec<(&'static str, Value)>,
 }
 
 impl Line {
@@ -58,12 +58,12 @@ impl Line {
             level,
             msg: shortened(msg),
             at,
-            fields: Map::new(),
+            fields: Vec::new(),
         }
     }
 
-    /// Adds a field.
-    pub fn add(&mut self, name: &str, value: Value) {
+    /// Adds a field that the line does not have yet.
+    pub fn add(&mut self, name: &'static str, value: Value) {
         let value = match value {
             Value::String(text) => Value::String(shortened(text)),
             Value::Null
@@ -72,11 +72,11 @@ impl Line {
             | Value::Array(_)
             | Value::Object(_) => value,
         };
-        self.fields.insert(name.to_owned(), value);
+        self.fields.push((name, value));
     }
 
     /// Adds a field if its value is known.
-    pub fn add_if(&mut self, name: &str, value: Option<&str>) {
+    pub fn add_if(&mut self, name: &'static str, value: Option<&str>) {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             self.add(name, json!(value));
         }
@@ -92,7 +92,8 @@ impl Line {
     /// The value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.fields.get(name)
+        let (_, value) = self.fields.iter().find(|(key, _)| *key == name)?;
+        Some(value)
     }
 
     /// As one JSON object without a line break.
@@ -104,7 +105,8 @@ impl Line {
         object.insert("event".to_owned(), json!(self.event));
         object.insert("msg".to_owned(), json!(self.msg));
         object.insert("v".to_owned(), json!(FORM));
-        object.extend(self.fields.clone());
+        let fields = self.fields.iter().cloned();
+        object.extend(fields.map(|(name, value)| (name.to_owned(), value)));
         Value::Object(object).to_string()
     }
 
@@ -119,7 +121,7 @@ impl Line {
             self.msg
         );
         for (name, value) in &self.fields {
-            if IDENTITY_FIELDS.contains(&name.as_str()) {
+            if IDENTITY_FIELDS.contains(name) {
                 continue;
             }
             text.push(' ');
@@ -151,11 +153,20 @@ pub(super) fn rfc3339(time: WallTime) -> String {
 }
 
 fn shortened(mut text: String) -> String {
-    if text.len() > LONGEST_TEXT {
-        let end = (0..=LONGEST_TEXT)
-            .rev()
-            .find(|end| text.is_char_boundary(*end));
-        text.truncate(end.unwrap_or_default());
+    let mut room = LONGEST_TEXT;
+    let end = text.char_indices().find_map(|(place, character)| {
+        let taken = match character {
+            '"' | '\\' => 2,
+            // As \u00XX.
+            _ if character.is_control() => 6,
+            _ => character.len_utf8(),
+        };
+        let left = room.checked_sub(taken);
+        room = left.unwrap_or_default();
+        left.is_none().then_some(place)
+    });
+    if let Some(end) = end {
+        text.truncate(end);
         text.push('…');
     }
     text
@@ -184,16 +195,16 @@ mod tests {
 
     #[test]
     fn a_line_stays_below_eight_kib_whatever_its_texts_are() {
-        let long = "é".repeat(100_000);
-        let mut line = Line::new(
-            "pod.left",
-            Level::Warn,
-            long.clone(),
-            WallTime::from_millis(0),
-        );
-        line.add("error", json!(long));
-        line.add("pod", json!(long));
-        line.add("namespace", json!(long));
-        assert!(line.to_json().len() < 8 * 1024, "{}", line.to_json().len());
+        for piece in ["é", "\"", "\\", "\u{1}", "x"] {
+            let long = piece.repeat(100_000);
+            let at = WallTime::from_millis(0);
+            let mut line = Line::new("pod.left", Level::Warn, long.clone(), at);
+            line.add("error", json!(long));
+            line.add("pod", json!(long));
+            line.add("namespace", json!(long));
+            let length = line.to_json().len();
+            assert!(length < 8 * 1024, "{piece:?}: {length}");
+            assert!(length > 4 * 1024, "{piece:?}: {length}");
+        }
     }
 }
