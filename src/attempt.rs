@@ -68,10 +68,11 @@ async fn attempt_once<M: Metadata, C: Cluster, B: Balancer>(
         Request::ReadIdentity => outcome(metadata.identity().await, Outcome::Identity),
         Request::ReadNode => outcome(cluster.node().await, Outcome::Node),
         Request::Cordon(patch) => outcome(cluster.cordon(patch).await, Outcome::Node),
-        Request::ListPods => outcome(cluster.pods().await, |(pods, version)| Outcome::Pods {
-            pods,
-            version,
-        }),
+        Request::ListPods(freshness) => {
+            outcome(cluster.pods(freshness).await, |(pods, version)| {
+                Outcome::Pods { pods, version }
+            })
+        }
         Request::WatchPods(from) => watch(cluster, attempt, from, events).await,
         Request::Evict(pod, grace) => outcome(cluster.evict(pod, *grace).await, done),
         Request::Delete(pod, grace) => outcome(cluster.delete(pod, *grace).await, done),
@@ -98,6 +99,9 @@ async fn watch<C: Cluster>(
         Err(error) => return Outcome::Failed(error.into()),
     };
     pin_mut!(stream);
+    if events.send((attempt, WatchEvent::Opened)).await.is_err() {
+        return Outcome::Done;
+    }
     while let Some(item) = stream.next().await {
         match item {
             Ok(event) => {

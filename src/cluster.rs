@@ -30,7 +30,7 @@ pub use source::{ConnectError, Source};
 pub use watch::read_event;
 
 use crate::clock::Clock;
-use crate::plan::action::{NodeEvent, WatchEvent};
+use crate::plan::action::{Freshness, NodeEvent, WatchEvent};
 use crate::plan::budget::Grace;
 use crate::plan::id::{NodeName, PodRef, ResourceVersion};
 use crate::plan::node::{CordonPatch, NodeView};
@@ -207,10 +207,18 @@ impl Cluster for KubeCluster {
         node::view(self.read(request, OBJECT_LIMIT).await?)
     }
 
-    async fn pods(&self) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
-        // From the server's watch cache: a consistent LIST would make it ask etcd, and wait for its own cache besides.
+    async fn pods(
+        &self,
+        freshness: &Freshness,
+    ) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
+        let version = match freshness {
+            // From the server's watch cache: a consistent LIST would make it ask etcd, and wait for its own cache besides.
+            Freshness::Cached => Some("0".to_owned()),
+            Freshness::NotOlderThan(version) => Some(version.as_str().to_owned()),
+            Freshness::Newest => None,
+        };
         let params = ListParams {
-            resource_version: Some("0".to_owned()),
+            resource_version: version,
             ..ListParams::default().fields(&self.selector())
         };
         let response = self.send(all_pods().list(&params)).await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 
-use crate::plan::action::{MachineIdentity, NodeEvent, Ports, Target, WatchEvent};
+use crate::plan::action::{Freshness, MachineIdentity, NodeEvent, Ports, Target, WatchEvent};
 use crate::plan::budget::Grace;
 use crate::plan::id::{InstanceId, PodRef, ResourceVersion, TargetGroupArn};
 use crate::plan::node::{CordonPatch, NodeView};
@@ -42,6 +42,7 @@ pub trait Cluster: Send + Sync + 'static {
     /// LISTs the pods of our node.
     fn pods(
         &self,
+        freshness: &Freshness,
     ) -> impl Future<Output = Result<(Vec<PodView>, ResourceVersion), ClusterError>> + Send;
 
     /// WATCHes the pods of our node. The stream ends when the server ends it; an error is its last item.

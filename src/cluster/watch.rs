@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::answer::{self, Status};
 use super::pod;
 use crate::plan::action::WatchEvent;
-use crate::plan::id::PodUid;
+use crate::plan::id::{PodUid, ResourceVersion};
 use crate::ports::ClusterError;
 
 /// etcd takes objects of 1.5 MiB by default, and JSON may be longer than what it stores; nothing beyond is a pod.
@@ -24,8 +24,20 @@ enum Line {
     Added(Box<Pod>),
     Modified(Box<Pod>),
     Deleted(Box<Pod>),
-    Bookmark(serde::de::IgnoredAny),
+    Bookmark(Marker),
     Error(Status),
+}
+
+/// The object of a bookmark: it stands for nothing but its version.
+#[derive(Deserialize)]
+struct Marker {
+    metadata: MarkerMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MarkerMetadata {
+    resource_version: String,
 }
 
 /// A watch that stopped where no event ends.
@@ -118,12 +130,23 @@ impl Lines {
 /// [`ClusterError::Unreadable`] when it is no event, and what the server says in an event of type `ERROR`.
 pub fn read_event(line: &[u8]) -> Result<Option<WatchEvent>, ClusterError> {
     match answer::decode(line)? {
-        Line::Added(pod) | Line::Modified(pod) => Ok(pod::view(*pod).map(WatchEvent::Seen)),
-        Line::Deleted(pod) => Ok(pod
-            .metadata
-            .uid
-            .map(|uid| WatchEvent::Gone(PodUid::new(uid)))),
-        Line::Bookmark(_) => Ok(Some(WatchEvent::Bookmark)),
+        Line::Added(pod) | Line::Modified(pod) => {
+            let version = version(&pod);
+            Ok(pod::view(*pod).map(|view| WatchEvent::Seen(view, version)))
+        }
+        Line::Deleted(pod) => {
+            let version = version(&pod);
+            let uid = pod.metadata.uid.map(PodUid::new);
+            Ok(uid.map(|uid| WatchEvent::Gone(uid, version)))
+        }
+        Line::Bookmark(marker) => Ok(Some(WatchEvent::Bookmark(ResourceVersion::new(
+            marker.metadata.resource_version,
+        )))),
         Line::Error(status) => Err(status.into_error()),
     }
+}
+
+/// Every object of a server has one.
+fn version(pod: &Pod) -> ResourceVersion {
+    ResourceVersion::new(pod.metadata.resource_version.clone().unwrap_or_default())
 }

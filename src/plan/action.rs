@@ -42,7 +42,7 @@ pub enum Request {
     /// Cluster: PATCH our Node.
     Cordon(CordonPatch),
     /// Cluster: LIST the pods of our node.
-    ListPods,
+    ListPods(Freshness),
     /// Cluster: WATCH the pods of our node from this version on; its events are inputs of their own.
     WatchPods(ResourceVersion),
     /// Cluster: POST an Eviction, with the UID as precondition.
@@ -65,7 +65,7 @@ impl Request {
             Self::ReadNotice | Self::ReadIdentity => Port::Metadata,
             Self::ReadNode
             | Self::Cordon(_)
-            | Self::ListPods
+            | Self::ListPods(_)
             | Self::WatchPods(_)
             | Self::Evict(..)
             | Self::Delete(..)
@@ -306,13 +306,41 @@ pub enum TargetState {
     NotRegistered,
 }
 
+/// How new a LIST has to be
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Whatever the server's cache has: costs it nothing, and may be old.
+    Cached,
+    /// Not older than what was seen already. A server whose cache is behind waits up to three seconds for it, and then
+    /// answers 504. Without this a second LIST may go back in time, and a pod that is there seems to be gone.
+    NotOlderThan(ResourceVersion),
+    /// As etcd has it: dear, and for when a server's cache does not catch up.
+    Newest,
+}
+
 /// What a watch brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
+    /// The server has taken the watch.
+    Opened,
     /// A pod was added or changed.
-    Seen(PodView),
+    Seen(PodView, ResourceVersion),
     /// A pod's object is gone.
-    Gone(PodUid),
+    Gone(PodUid, ResourceVersion),
     /// Nothing changed; the server is alive.
-    Bookmark,
+    Bookmark(ResourceVersion),
+}
+
+impl WatchEvent {
+    /// The version it brings us to; none when that is the one the watch began at.
+    #[must_use]
+    pub const fn version(&self) -> Option<&ResourceVersion> {
+        match self {
+            Self::Opened => None,
+            Self::Seen(_, version) | Self::Gone(_, version) | Self::Bookmark(version) => {
+                Some(version)
+            }
+        }
+    }
 }

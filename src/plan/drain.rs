@@ -109,9 +109,9 @@ impl Drain {
     /// Takes what a watch brings.
     pub(super) fn handle_event(&mut self, event: WatchEvent, agenda: &mut Agenda, now: Now) {
         match event {
-            WatchEvent::Seen(view) => self.handle_seen(view, agenda, now),
-            WatchEvent::Gone(uid) => self.handle_gone(&uid, agenda, now.at),
-            WatchEvent::Bookmark => {}
+            WatchEvent::Seen(view, _) => self.handle_seen(view, agenda, now),
+            WatchEvent::Gone(uid, _) => self.handle_gone(&uid, agenda, now.at),
+            WatchEvent::Opened | WatchEvent::Bookmark(_) => {}
         }
         self.fill_window(agenda, now.at);
     }

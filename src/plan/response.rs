@@ -169,8 +169,10 @@ impl Response {
             Task::Cordon => self.cordon.handle_due(agenda, now.at),
             Task::See | Task::WatchSilence => self.sight.list(agenda, now.at),
             Task::Pod(uid) => {
-                if self.drain.handle_due(&uid, agenda, now.at) == Wish::List {
-                    self.sight.list_again(agenda, now.at);
+                if self.drain.handle_due(&uid, agenda, now.at) == Wish::List
+                    && let Some(later) = self.sight.list_again(agenda, now.at)
+                {
+                    agenda.wait(Task::Pod(uid), later);
                 }
             }
             Task::Group(index) => {
@@ -225,8 +227,10 @@ impl Response {
                 | Outcome::Identity(_)
                 | Outcome::Node(_)
                 | Outcome::Targets(_)
-                | Outcome::Done
-                | Outcome::Failed(_) => self.sight.handle_break(agenda, now.at),
+                | Outcome::Done => self.sight.handle_break(None, agenda, now.at),
+                Outcome::Failed(failure) => {
+                    self.sight.handle_break(Some(&failure), agenda, now.at);
+                }
             },
             Task::Pod(uid) => self.handle_pod_outcome(&uid, &outcome, agenda, now.at),
             Task::Group(index) => self.handle_group_outcome(index, outcome, agenda, now.at),
@@ -245,7 +249,7 @@ impl Response {
 
     /// The watch has brought something.
     pub(super) fn handle_event(&mut self, event: WatchEvent, agenda: &mut Agenda, now: Now) {
-        self.sight.handle_event(agenda, now.at);
+        self.sight.handle_event(event.version(), agenda, now.at);
         self.drain.handle_event(event, agenda, now);
         self.check_for_the_end(agenda, now.at);
     }

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use super::action::Request;
+use super::action::{Failure, Freshness, Request};
 use super::id::ResourceVersion;
 use super::task::{Agenda, Task, doubled};
 use super::time::Moment;
 
 /// A LIST of 250 pods is 1.4 MB (measured) and comes from the server's cache; past this the server is in trouble.
 const LIST_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// Lists that nobody has to have at once are this far apart.
+const LIST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The server answers a WATCH at once, before there is anything to tell.
+const OPENING: Duration = Duration::from_secs(12);
 
 /// The server sends a bookmark about once a minute; five more seconds for it to arrive.
 const SILENCE: Duration = Duration::from_secs(65);
@@ -26,8 +32,19 @@ pub(super) struct Sight {
     /// How often a LIST or WATCH broke since one last brought something.
     breaks: u32,
     listed: Listed,
+    /// The newest version seen: no later LIST may be older.
+    newest: Option<ResourceVersion>,
+    /// Whether the server's cache has been asked for that version in vain.
+    cache: Cache,
     /// When the LIST that is under way, or the last one, was asked for.
     asked: Moment,
+}
+
+/// Whether the server's cache is worth asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cache {
+    Current,
+    Behind,
 }
 
 /// Whether the pods were ever seen: as long as they were not, nobody can say that all are gone.
@@ -45,24 +62,43 @@ impl Sight {
         let mut sight = Self {
             breaks: 0,
             listed: Listed::Never,
+            newest: None,
+            cache: Cache::Current,
             asked: now,
         };
         sight.list(agenda, now);
         sight
     }
 
-    /// Lists again, in place of the watch; a LIST that is under way is left to come.
-    pub(super) fn list_again(&mut self, agenda: &mut Agenda, now: Moment) {
-        if Self::is_watching(agenda) || !agenda.is_trying(&Task::See) {
-            self.list(agenda, now);
+    /// Lists again, in place of the watch; a LIST that is under way is left to come. When one was asked for only just now,
+    /// the answer is when to ask again: many pods may have the same doubt within a second.
+    pub(super) fn list_again(&mut self, agenda: &mut Agenda, now: Moment) -> Option<Moment> {
+        let is_listing = agenda.is_trying(&Task::See) && !Self::is_watching(agenda);
+        let next = self.asked + LIST_INTERVAL;
+        if is_listing {
+            return None;
         }
+        if now < next {
+            return Some(next);
+        }
+        self.list(agenda, now);
+        None
     }
 
     /// Lists, in place of whatever is under way.
     pub(super) fn list(&mut self, agenda: &mut Agenda, now: Moment) {
         self.asked = now;
         agenda.close(&Task::WatchSilence);
-        agenda.attempt(Task::See, Request::ListPods, Some(now + LIST_TIMEOUT));
+        let freshness = match (&self.newest, self.cache) {
+            (None, _) => Freshness::Cached,
+            (Some(version), Cache::Current) => Freshness::NotOlderThan(version.clone()),
+            (Some(_), Cache::Behind) => Freshness::Newest,
+        };
+        agenda.attempt(
+            Task::See,
+            Request::ListPods(freshness),
+            Some(now + LIST_TIMEOUT),
+        );
     }
 
     /// The LIST has come: goes on with a WATCH.
@@ -75,18 +111,37 @@ impl Sight {
         if self.listed == Listed::Never {
             self.listed = Listed::Lately(now);
         }
+        self.cache = Cache::Current;
+        self.newest = Some(version.clone());
         agenda.attempt(Task::See, Request::WatchPods(version), None);
-        agenda.wait(Task::WatchSilence, now + SILENCE);
+        agenda.wait(Task::WatchSilence, now + OPENING);
     }
 
     /// The watch has brought something.
-    pub(super) fn handle_event(&mut self, agenda: &mut Agenda, now: Moment) {
+    pub(super) fn handle_event(
+        &mut self,
+        version: Option<&ResourceVersion>,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
         self.breaks = 0;
+        if let Some(version) = version {
+            self.newest = Some(version.clone());
+        }
         agenda.wait(Task::WatchSilence, now + SILENCE);
     }
 
     /// The LIST failed, or the WATCH ended, by the server's will or by an error.
-    pub(super) fn handle_break(&mut self, agenda: &mut Agenda, now: Moment) {
+    pub(super) fn handle_break(
+        &mut self,
+        failure: Option<&Failure>,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        // Too large a resource version is answered so.
+        if failure.is_some_and(|failure| failure.http_status == Some(504)) {
+            self.cache = Cache::Behind;
+        }
         agenda.close(&Task::WatchSilence);
         self.breaks += 1;
         let wait = doubled(

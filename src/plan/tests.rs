@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::Policy;
 use super::action::{
-    ConnectFailure, FailureKind, NodeEventKind, Outcome, Ports, Request, TargetState, WatchEvent,
+    ConnectFailure, FailureKind, Freshness, NodeEventKind, Outcome, Ports, Request, TargetState,
+    WatchEvent,
 };
 use super::budget::Grace;
 use super::drain::OnBlocked;
@@ -14,7 +15,7 @@ use super::fact::{
     DeregisteredState, Deregistrar, Fact, GoneOutcome, LeftReason, PodNews, TargetErrorKind,
     TargetNews,
 };
-use super::id::{BootId, NoticeId, PodUid, ResourceVersion};
+use super::id::{BootId, NoticeId, ResourceVersion};
 use super::node::{
     Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, NodeView, Scheduling,
 };
@@ -22,8 +23,8 @@ use super::notice::{InterruptionAction, Machine};
 use super::pod::{Owner, PodProgress, PodView};
 use super::targets::ConfiguredGroup;
 use stage::{
-    Stage, describe, failed, group, instance, node, now, pod, pods, policy, silent, target,
-    terminating, wall, with_group,
+    Stage, bookmark, describe, failed, first_list, gone, group, instance, next_list, node, now,
+    pod, pods, policy, seen, silent, target, terminating, wall, with_group,
 };
 
 mod stage;
@@ -46,7 +47,7 @@ fn a_notice_starts_node_pods_and_targets_at_once() {
         panic!("four requests, not {:?}", stage.open_requests());
     };
     assert_eq!(**read, Request::ReadNode);
-    assert_eq!(**list, Request::ListPods);
+    assert_eq!(**list, first_list());
     assert_eq!(**look, describe(Ports::All));
     assert!(
         matches!(publish, Request::PublishEvent(event) if event.kind == NodeEventKind::SpotInterruption)
@@ -130,7 +131,7 @@ fn after_two_lost_races_the_patch_goes_without_its_lock_and_claims_nothing() {
 fn a_node_that_cannot_be_patched_does_not_keep_a_pod_from_its_eviction() {
     let mut stage = Stage::interrupted(policy(), 120.0);
     stage.answer(&Request::ReadNode, failed(FailureKind::Forbidden, 403));
-    stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
+    stage.answer(&first_list(), pods(vec![pod("web", 30)]));
     assert_eq!(stage.pod_calls(), [("evict", "web", None)]);
     assert_eq!(
         stage.count(|fact| matches!(fact, Fact::CordonFailed { attempt: 1, .. })),
@@ -224,7 +225,7 @@ fn a_closed_budget_is_asked_again_and_again_and_the_pod_is_deleted_at_the_last_u
     while stage.pod_calls() == [("evict", "web", None)] {
         attempts += 1;
         stage.answer_pod("web", failed(FailureKind::BlockedByBudget, 429));
-        stage.watch(WatchEvent::Bookmark);
+        stage.watch(bookmark());
         stage.forward_to_next_pod_call();
     }
     assert_eq!(stage.pod_calls(), [("delete", "web", None)]);
@@ -235,7 +236,7 @@ fn a_closed_budget_is_asked_again_and_again_and_the_pod_is_deleted_at_the_last_u
     );
     assert!((10..=16).contains(&attempts), "{attempts} evictions");
     stage.answer_pod("web", Outcome::Done);
-    stage.watch(WatchEvent::Seen(terminating("web", 30, 30, stage.at)));
+    stage.watch(seen(terminating("web", 30, 30, stage.at)));
     assert_eq!(
         stage.count(|fact| matches!(fact, Fact::Pod(_, PodNews::Blocked { .. }))),
         1
@@ -340,8 +341,8 @@ fn no_failure_makes_the_drain_forget_a_pod() {
         stage.answer_pod("web", silent(kind));
         while stage.pod_calls().is_empty() {
             stage.forward_to_next_due();
-            if stage.open_requests().contains(&&Request::ListPods) {
-                stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
+            if stage.open_requests().contains(&&next_list("100")) {
+                stage.answer(&next_list("100"), pods(vec![pod("web", 30)]));
             }
         }
         assert!(
@@ -378,7 +379,7 @@ fn an_accepted_eviction_that_never_shows_is_noticed_and_the_pod_counts_as_blocke
     let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
     stage.answer_pod("web", Outcome::Done);
     stage.forward_to(8.1);
-    stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
+    stage.answer(&next_list("100"), pods(vec![pod("web", 30)]));
     assert_eq!(
         stage.count(|fact| matches!(fact, Fact::Pod(_, PodNews::Blocked { .. }))),
         1
@@ -392,13 +393,13 @@ fn when_the_last_pod_is_gone_the_verdict_is_given_at_once() {
     let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30), pod("slow", 600)]);
     for (name, own, given) in [("web", 30, 30), ("slow", 600, 112)] {
         stage.answer_pod(name, Outcome::Done);
-        stage.watch(WatchEvent::Seen(terminating(name, own, given, 5.0)));
+        stage.watch(seen(terminating(name, own, given, 5.0)));
     }
     stage.forward_to(9.0);
-    stage.watch(WatchEvent::Gone(PodUid::new("uid-web")));
+    stage.watch(gone("web"));
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Summary(_))), 0);
     stage.forward_to(11.0);
-    stage.watch(WatchEvent::Gone(PodUid::new("uid-slow")));
+    stage.watch(gone("slow"));
     let summary = stage.summary();
     assert_eq!(
         (summary.pods.gone, summary.pods.cut, summary.pods.left),
@@ -414,11 +415,11 @@ fn when_the_last_pod_is_gone_the_verdict_is_given_at_once() {
 fn a_pod_that_used_up_a_shortened_grace_was_cut() {
     let mut stage = Stage::draining(policy(), 120.0, vec![pod("slow", 600)]);
     stage.answer_pod("slow", Outcome::Done);
-    stage.watch(WatchEvent::Seen(terminating("slow", 600, 112, 5.0)));
+    stage.watch(seen(terminating("slow", 600, 112, 5.0)));
     stage.forward_to(60.0);
-    stage.watch(WatchEvent::Bookmark);
+    stage.watch(bookmark());
     stage.forward_to(117.0);
-    stage.watch(WatchEvent::Gone(PodUid::new("uid-slow")));
+    stage.watch(gone("slow"));
     let cut = |fact: &Fact| {
         matches!(
             fact,
@@ -441,11 +442,11 @@ fn the_kubelets_last_deletion_with_grace_nought_is_no_shortened_grace() {
     for name in ["web", "fast"] {
         stage.answer_pod(name, Outcome::Done);
     }
-    stage.watch(WatchEvent::Seen(terminating("web", 30, 30, 5.0)));
+    stage.watch(seen(terminating("web", 30, 30, 5.0)));
     stage.forward_to(7.9);
     for name in ["web", "fast"] {
-        stage.watch(WatchEvent::Seen(terminating(name, 30, 0, 8.0)));
-        stage.watch(WatchEvent::Gone(PodUid::new(format!("uid-{name}"))));
+        stage.watch(seen(terminating(name, 30, 0, 8.0)));
+        stage.watch(gone(name));
     }
     let summary = stage.summary();
     assert_eq!((summary.pods.gone, summary.pods.cut), (2, 0));
@@ -459,7 +460,7 @@ fn the_kubelets_last_deletion_with_grace_nought_is_no_shortened_grace() {
 fn the_verdict_comes_fifteen_seconds_before_the_deadline_and_once() {
     let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
     stage.answer_pod("web", Outcome::Done);
-    stage.watch(WatchEvent::Seen(terminating("web", 30, 30, 5.0)));
+    stage.watch(seen(terminating("web", 30, 30, 5.0)));
     stage.forward_to(109.9);
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 0);
     stage.forward_to(200.0);
@@ -502,7 +503,7 @@ fn after_the_deadline_there_are_no_more_calls_but_polls() {
 fn a_pod_that_arrives_later_is_evicted_too() {
     let mut stage = Stage::draining(policy(), 120.0, vec![pod("first", 30)]);
     stage.answer_pod("first", Outcome::Done);
-    stage.watch(WatchEvent::Seen(pod("late", 30)));
+    stage.watch(seen(pod("late", 30)));
     assert_eq!(stage.pod_calls(), [("evict", "late", None)]);
 }
 
@@ -514,12 +515,52 @@ fn a_watch_that_ends_or_falls_silent_is_replaced_by_a_new_list() {
         Outcome::Done,
     );
     stage.forward_to(5.2);
-    stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
+    stage.answer(&next_list("100"), pods(vec![pod("web", 30)]));
+    stage.watch(bookmark());
     stage.forward_to(70.3);
     let requests = stage.open_requests();
-    assert!(requests.contains(&&Request::ListPods));
+    assert!(requests.contains(&&next_list("103")));
     assert!(
         !requests
+            .iter()
+            .any(|request| matches!(request, Request::WatchPods(_)))
+    );
+}
+
+#[test]
+fn a_watch_that_the_server_does_not_even_take_is_given_up_after_twelve_seconds() {
+    for (taken, silent_until) in [(None, 5.0 + 12.0), (Some(WatchEvent::Opened), 5.0 + 65.0)] {
+        let mut stage = Stage::draining(policy(), 120.0, vec![]);
+        if let Some(event) = taken {
+            stage.watch(event);
+        }
+        stage.forward_to(silent_until - 0.1);
+        assert!(!stage.open_requests().contains(&&next_list("100")));
+        stage.forward_to(silent_until);
+        assert!(stage.open_requests().contains(&&next_list("100")));
+    }
+}
+
+#[test]
+fn a_server_whose_cache_is_behind_what_was_seen_is_asked_for_what_etcd_has() {
+    let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
+    stage.watch(bookmark());
+    stage.answer_first(
+        |request| matches!(request, Request::WatchPods(_)),
+        Outcome::Done,
+    );
+    stage.forward_to(5.2);
+    stage.answer(&next_list("103"), failed(FailureKind::ServerError, 503));
+    stage.forward_to(6.0);
+    stage.answer(&next_list("103"), failed(FailureKind::ServerError, 504));
+    stage.forward_to(7.0);
+    stage.answer(
+        &Request::ListPods(Freshness::Newest),
+        pods(vec![pod("web", 30)]),
+    );
+    assert!(
+        stage
+            .open_requests()
             .iter()
             .any(|request| matches!(request, Request::WatchPods(_)))
     );
@@ -553,7 +594,7 @@ fn a_restarted_agent_takes_deadline_and_ownership_from_the_annotation_and_evicts
     stage.answer(&Request::ReadNotice, stage.notice(90.0));
     assert_eq!(stage.open_requests(), [&Request::ReadNode]);
     stage.answer(&Request::ReadNode, cordoned_by_an_earlier_process(80.0));
-    assert_eq!(stage.open_requests(), [&Request::ListPods]);
+    assert_eq!(stage.open_requests(), [&first_list()]);
     let context = stage
         .planner
         .interruption(now(0.0).at)
@@ -570,7 +611,7 @@ fn a_restarted_agent_takes_deadline_and_ownership_from_the_annotation_and_evicts
     };
     assert_eq!(stage.count(ours), 1);
     let listed = vec![terminating("web", 30, 30, -10.0), pod("other", 30)];
-    stage.answer(&Request::ListPods, pods(listed));
+    stage.answer(&first_list(), pods(listed));
     assert_eq!(stage.pod_calls(), [("evict", "other", None)]);
     assert!(stage.planner.is_resumed());
 }
@@ -615,7 +656,7 @@ fn a_node_that_cannot_be_read_delays_a_restarted_agent_by_three_seconds_at_most(
     let mut stage = Stage::new(policy());
     stage.answer(&Request::ReadNotice, stage.notice(90.0));
     stage.forward_to(3.0);
-    assert!(stage.open_requests().contains(&&Request::ListPods));
+    assert!(stage.open_requests().contains(&&first_list()));
     assert_eq!(
         stage.count(|fact| matches!(fact, Fact::InterruptionNoticed(_))),
         1
@@ -636,7 +677,7 @@ fn an_agent_that_is_asked_to_stop_in_a_drain_carries_on_until_all_is_done_and_sa
     stage.planner.handle_stop();
     assert!(!stage.planner.is_stopped());
     stage.answer_pod("web", Outcome::Done);
-    stage.watch(WatchEvent::Gone(PodUid::new("uid-web")));
+    stage.watch(gone("web"));
     stage.forward_to(6.0);
     assert!(
         !stage.planner.is_stopped(),
@@ -881,7 +922,7 @@ fn two_configured_groups_are_independent_of_each_other() {
 fn a_grace_period_given_by_another_drainer_is_not_touched() {
     let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
     stage.answer_pod("web", failed(FailureKind::BlockedByBudget, 429));
-    stage.watch(WatchEvent::Seen(terminating("web", 30, 30, 5.0)));
+    stage.watch(seen(terminating("web", 30, 30, 5.0)));
     stage.forward_to(104.0);
     assert_eq!(stage.pod_calls(), []);
     assert_eq!(
@@ -898,7 +939,7 @@ fn a_restarted_agent_that_does_not_know_its_instance_yet_leaves_the_record_as_it
     stage.answer(&Request::ReadNode, cordoned_by_an_earlier_process(80.0));
     // The identity document is not to be had, and three seconds are enough of waiting for it.
     stage.forward_to(3.0);
-    assert!(stage.open_requests().contains(&&Request::ListPods));
+    assert!(stage.open_requests().contains(&&first_list()));
     let patches = |request: &&&Request| matches!(request, Request::Cordon(_));
     assert_eq!(stage.open_requests().iter().filter(patches).count(), 0);
 }
@@ -910,7 +951,7 @@ fn a_restarted_agent_gives_its_verdict_when_it_has_had_three_seconds_to_see_the_
     // The node is not to be had: the first sight is three seconds old when the agent begins.
     stage.forward_to(3.0);
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 0);
-    stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
+    stage.answer(&first_list(), pods(vec![pod("web", 30)]));
     stage.answer_pod("web", Outcome::Done);
     stage.forward_to(6.0);
     assert_eq!(stage.summary().pods.cut, 1);
@@ -940,7 +981,7 @@ fn a_record_of_the_same_interruption_under_another_time_keeps_its_ownership() {
 fn a_list_without_pods_is_believed_when_the_watch_has_added_nothing_for_a_second() {
     let mut stage = Stage::draining(policy(), 120.0, Vec::new());
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 0);
-    stage.watch(WatchEvent::Seen(pod("web", 30)));
+    stage.watch(seen(pod("web", 30)));
     stage.forward_to(6.0);
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 0);
     assert_eq!(stage.pod_calls(), [("evict", "web", None)]);
@@ -964,7 +1005,7 @@ fn a_second_lost_connection_is_answered_with_more_patience_than_the_first() {
 fn a_first_list_after_the_verdict_settles_without_another_verdict() {
     let mut stage = Stage::interrupted(policy(), 60.0);
     stage.forward_to(5.0 + 45.0);
-    stage.answer(&Request::ListPods, pods(vec![pod("web", 30)]));
+    stage.answer(&first_list(), pods(vec![pod("web", 30)]));
     stage.forward_to(5.0 + 50.0);
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 1);
 }
@@ -1018,9 +1059,9 @@ fn a_patch_that_is_always_refused_is_tried_with_patience_and_told() {
 #[test]
 fn an_eviction_whose_effect_is_seen_before_its_answer_counts_as_the_last() {
     let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
-    stage.watch(WatchEvent::Seen(terminating("web", 30, 30, 5.0)));
+    stage.watch(seen(terminating("web", 30, 30, 5.0)));
     stage.answer_pod("web", Outcome::Done);
-    stage.watch(WatchEvent::Gone(PodUid::new("uid-web")));
+    stage.watch(gone("web"));
     stage.forward_to(8.0);
     assert!(stage.summary().last_eviction_after.is_some());
 }

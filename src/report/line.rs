@@ -62,7 +62,7 @@ impl Line {
         }
     }
 
-    /// Adds a field that the line does not have yet.
+    /// Adds a field; one that is there already gets this value.
     pub fn add(&mut self, name: &'static str, value: Value) {
         let value = match value {
             Value::String(text) => Value::String(shortened(text)),
@@ -72,7 +72,10 @@ impl Line {
             | Value::Array(_)
             | Value::Object(_) => value,
         };
-        self.fields.push((name, value));
+        match self.fields.iter_mut().find(|(key, _)| *key == name) {
+            Some((_, there)) => *there = value,
+            None => self.fields.push((name, value)),
+        }
     }
 
     /// Adds a field if its value is known.

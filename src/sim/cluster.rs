@@ -45,6 +45,21 @@ pub struct Cluster {
     has_lagged: bool,
 }
 
+/// How new a LIST has to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtLeast {
+    /// As the server's cache has it.
+    Cached,
+    /// Of this version or a later one.
+    Version(u64),
+    /// As it is.
+    #[default]
+    Newest,
+}
+
+/// How long a server waits for its cache before it says that a version is too large (measured).
+pub const CACHE_WAIT: Duration = Duration::from_secs(3);
+
 /// Namespace and name.
 type PodKey = (String, String);
 
@@ -459,14 +474,26 @@ impl Cluster {
         Ok(&self.history[start..])
     }
 
-    /// The pods as a LIST from the server's cache has them, which may lag behind, and the version they are of.
-    #[must_use]
-    pub fn listed(&self) -> (Vec<Pod>, u64) {
+    /// The pods as a LIST has them, and the version they are of. The server's cache may lag behind.
+    ///
+    /// # Errors
+    /// When the cache has not come as far as it should have.
+    pub fn listed(&self, at_least: AtLeast) -> Result<(Vec<Pod>, u64), Refused> {
         let start = self.history.len().saturating_sub(self.cache_lag);
         let is_whole = self.forgotten == FIRST_VERSION;
-        let Some(next) = self.history.get(start).filter(|_| is_whole) else {
-            return (self.pods.values().cloned().collect(), self.version);
-        };
+        let next = self.history.get(start).filter(|_| is_whole);
+        let cached = next.map_or(self.version, |next| next.version - 1);
+        if let AtLeast::Version(asked) = at_least
+            && asked > cached
+        {
+            return Err(Refused::VersionTooLarge {
+                asked,
+                current: cached,
+            });
+        }
+        if next.is_none() || at_least == AtLeast::Newest {
+            return Ok((self.pods.values().cloned().collect(), self.version));
+        }
         let mut pods: BTreeMap<PodKey, Pod> = BTreeMap::new();
         for change in &self.history[..start] {
             let key = (change.pod.namespace.clone(), change.pod.name.clone());
@@ -475,7 +502,7 @@ impl Cluster {
                 ChangeKind::Deleted => pods.remove(&key),
             };
         }
-        (pods.into_values().collect(), next.version - 1)
+        Ok((pods.into_values().collect(), cached))
     }
 
     /// Has the server's cache lag behind by so many changes, or not any more.
@@ -557,10 +584,17 @@ impl Cluster {
         let Some(pod) = self.pods.get_mut(key) else {
             return;
         };
+        let was_terminating = pod.deletion.is_some();
         match pod.terminate(options.grace(), way, now) {
             Deleted::Unchanged => {}
             Deleted::Stopping => self.note(key, ChangeKind::Modified),
-            Deleted::Removed => self.leave(key),
+            Deleted::Removed => {
+                // A shorter grace is stored before the object goes (measured).
+                if was_terminating {
+                    self.note(key, ChangeKind::Modified);
+                }
+                self.leave(key);
+            }
         }
     }
 

@@ -24,6 +24,9 @@ use crate::plan::time::{Moment, Now};
 use crate::report::{Level, Line};
 use crate::sim::pod::Volume;
 
+/// A call may wait this long at the server: the agent gives it up after twelve seconds, the server does not.
+const ECHO: Duration = Duration::from_secs(15);
+
 /// Lines say seconds with three digits.
 const ROUNDING: Duration = Duration::from_millis(2);
 
@@ -57,6 +60,7 @@ struct Process {
     ended: Option<Moment>,
     /// When it first knew of the interruption.
     saw: Option<Moment>,
+    started: Moment,
     /// D as it has it.
     deadline: Option<Moment>,
     verdicts: u32,
@@ -130,8 +134,12 @@ impl Judge {
     }
 
     /// A process begins.
-    pub fn process_starts(&mut self, process: u32) {
-        self.processes.insert(process, Process::default());
+    pub fn process_starts(&mut self, process: u32, now: Moment) {
+        let process_now = Process {
+            started: now,
+            ..Process::default()
+        };
+        self.processes.insert(process, process_now);
     }
 
     /// A process ends, by whatever cause.
@@ -349,13 +357,24 @@ impl Judge {
         let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
         let signals = pod.map_or(0, |pod| pod.signals.len());
         // Who is shown a pod as it was cannot know that it is terminating, and two who call at the same moment do not either.
-        let processes = self.processes.values();
-        let is_alone = processes.filter(|process| process.ended.is_none()).count() == 1
+        let is_alone = !self.has_companion(call.process, now)
             && !self.evicted_by_others.contains(&call.pod.uid);
         if signals > 1 && is_alone && !world.cluster.has_lagged() {
             let detail = format!("{} got {signals}", call.pod.name);
             self.breaks("a pod gets one stop signal", detail, now);
         }
+    }
+
+    /// Whether another process works beside this one, or has until so lately that its last calls may still act.
+    fn has_companion(&self, process: u32, now: Moment) -> bool {
+        let Some(own) = self.processes.get(&process) else {
+            return false;
+        };
+        self.processes.iter().any(|(id, other)| {
+            let overlaps = other.ended.is_none_or(|ended| ended > own.started);
+            let acts = other.ended.is_none_or(|ended| ended + ECHO > now);
+            *id != process && overlaps && acts
+        })
     }
 
     /// A server that is asked all the time helps nobody.

@@ -16,7 +16,7 @@ use self::answers::{
 };
 use super::World;
 use super::balancer::NamedTarget;
-use super::cluster::{Cluster as ApiServer, DeleteOptions, Event, Writes};
+use super::cluster::{AtLeast, CACHE_WAIT, Cluster as ApiServer, DeleteOptions, Event, Writes};
 use super::faults::{Fate, Trouble, Weather};
 use super::journal::{Call, Service};
 use super::node::NodePatch;
@@ -24,7 +24,9 @@ use super::pod::Pod;
 use super::refused::Refused;
 use super::stage::Stage;
 use crate::clock::Clock;
-use crate::plan::action::{MachineIdentity, NodeEvent, Ports as TargetPorts, Target, WatchEvent};
+use crate::plan::action::{
+    Freshness, MachineIdentity, NodeEvent, Ports as TargetPorts, Target, WatchEvent,
+};
 use crate::plan::budget::Grace;
 use crate::plan::id::{InstanceId, NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn};
 use crate::plan::node::{CordonPatch, NodeView};
@@ -389,9 +391,12 @@ impl Cluster for SimCluster {
         self.patch(node_patch(patch)).await
     }
 
-    async fn pods(&self) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
+    async fn pods(
+        &self,
+        freshness: &Freshness,
+    ) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
         let node = self.node.clone();
-        self.list(move |pod| pod.node == node).await
+        self.list(freshness, move |pod| pod.node == node).await
     }
 
     async fn watch(
@@ -491,16 +496,29 @@ impl SimCluster {
     /// # Errors
     /// When the weather lets it through in no good way.
     pub async fn all_pods(&self) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
-        self.list(|_| true).await
+        self.list(&Freshness::Newest, |_| true).await
     }
 
     async fn list(
         &self,
+        freshness: &Freshness,
         is_wanted: impl Fn(&Pod) -> bool + Send + 'static,
     ) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
+        let at_least = match freshness {
+            Freshness::Cached => AtLeast::Cached,
+            Freshness::NotOlderThan(version) => {
+                AtLeast::Version(version.as_str().parse().unwrap_or_default())
+            }
+            Freshness::Newest => AtLeast::Newest,
+        };
+        let is_behind = self
+            .way
+            .stage
+            .look(|world| world.cluster.listed(at_least).is_err());
+        let takes = if is_behind { CACHE_WAIT } else { SMALL_CALL };
         self.way
-            .ask_cluster("list pods", SMALL_CALL, move |world, _| {
-                let (pods, version) = world.cluster.listed();
+            .ask_cluster("list pods", takes, move |world, _| {
+                let (pods, version) = world.cluster.listed(at_least)?;
                 let wanted = pods.iter().filter(|pod| is_wanted(pod));
                 let version = ResourceVersion::new(version.to_string());
                 Ok((wanted.map(pod_view).collect(), version))

@@ -69,6 +69,13 @@ pub enum Refused {
         /// The oldest that is kept.
         oldest: u64,
     },
+    /// 504: the cache has not come as far as the version that was asked for.
+    VersionTooLarge {
+        /// The version that was asked for.
+        asked: u64,
+        /// The one it has come to.
+        current: u64,
+    },
     /// 400: the request cannot be understood.
     Malformed(String),
 }
@@ -87,6 +94,7 @@ impl Refused {
             Self::ImmutableUid { .. } => 422,
             Self::Budget { .. } | Self::BudgetUnobserved(_) => 429,
             Self::TwoBudgets => 500,
+            Self::VersionTooLarge { .. } => 504,
         }
     }
 
@@ -95,6 +103,7 @@ impl Refused {
     pub const fn retry_after(&self) -> Option<u32> {
         match self {
             Self::BudgetUnobserved(_) => Some(10),
+            Self::VersionTooLarge { .. } => Some(1),
             Self::NoPod(_)
             | Self::NoNode(_)
             | Self::NoResource
@@ -241,6 +250,17 @@ impl Refused {
                 Some("Expired"),
                 format!("too old resource version: {asked} ({oldest})"),
                 None,
+            ),
+            Self::VersionTooLarge { asked, current } => (
+                Some("Timeout"),
+                format!("Timeout: Too large resource version: {asked}, current: {current}"),
+                Some(json!({
+                    "causes": [{
+                        "reason": "ResourceVersionTooLarge",
+                        "message": "Too large resource version",
+                    }],
+                    "retryAfterSeconds": 1,
+                })),
             ),
             Self::Malformed(message) => (Some("BadRequest"), message.clone(), None),
         }

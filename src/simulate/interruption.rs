@@ -262,7 +262,7 @@ impl<'a, C: Cast> Play<'a, C> {
         let process = self.next_process;
         self.next_process += 1;
         let now = self.agent_clock.now();
-        locked(&self.judge).process_starts(process);
+        locked(&self.judge).process_starts(process, self.clock.now().at);
         self.tell(&format!("agent {process} starts"));
         let way = Way::new(
             process,

@@ -153,12 +153,12 @@ fn pods(bytes: &[u8]) -> String {
 /// One event, or the error that ends the watch.
 fn event(bytes: &[u8]) -> String {
     match read_event(bytes) {
-        Ok(Some(WatchEvent::Seen(pod))) => {
+        Ok(Some(WatchEvent::Seen(pod, _))) => {
             format!("{:?} {}", pod.progress, pod.termination.is_some())
         }
         Ok(event) => format!(
             "{:?}",
-            event.map(|event| matches!(event, WatchEvent::Gone(_)))
+            event.map(|event| matches!(event, WatchEvent::Gone(..)))
         ),
         Err(error) => causes(&error),
     }

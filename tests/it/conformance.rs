@@ -453,3 +453,75 @@ async fn a_disruption_target_is_marked_alike() {
     assert_eq!(pair.exchange("PATCH", &path, Some(&wrong)).await, 422);
     pair.compare_pods("web").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_is_asked_to_be_newer_than_anything_is_refused_alike() {
+    let Some(pair) = Pair::set("alike-lists").await else {
+        return;
+    };
+    let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", pair.node);
+    for version in ["", "&resourceVersion=0", "&resourceVersion=1"] {
+        let path = format!("{path}{version}");
+        for client in [&pair.real, &pair.simulated] {
+            let (status, list) = send_whole(client, "GET", &path, None).await;
+            assert_eq!((status, &list["kind"]), (200, &json!("PodList")), "{path}");
+        }
+    }
+    // Both have come to versions of their own.
+    let too_new = format!("{path}&resourceVersion=999999999");
+    let refusal = async |client| {
+        let (status, mut body) = send_whole(client, "GET", &too_new, None).await;
+        let message = body["message"].as_str().expect("a message").to_owned();
+        let (said, current) = message.split_once(", current: ").expect("two versions");
+        assert!(current.parse::<u64>().is_ok(), "{message}");
+        body["message"] = json!(said);
+        (status, body)
+    };
+    let real = refusal(&pair.real).await;
+    assert_eq!(refusal(&pair.simulated).await, real);
+    assert_eq!(real.0, 504);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_tells_alike_what_becomes_of_a_pod() {
+    let Some(pair) = Pair::set("alike-watches").await else {
+        return;
+    };
+    let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", pair.node);
+    let uid = pair.pod("web", 30, Phase::Ready).await;
+    let mut versions = Vec::new();
+    for client in [&pair.real, &pair.simulated] {
+        let (_, list) = send_whole(client, "GET", &path, None).await;
+        let version = list["metadata"]["resourceVersion"].as_str();
+        versions.push(version.expect("a version").to_owned());
+    }
+    pair.evict("web", of(&uid)).await;
+    pair.delete("web", with_grace(&uid, 0)).await;
+    let mut told = Vec::new();
+    for (client, version) in [&pair.real, &pair.simulated].into_iter().zip(&versions) {
+        let mut events = watched(client, &path, version).await;
+        // The real server writes the condition and the deletion one after the other.
+        events.retain(|event| event["terminating"] == true);
+        told.push(events);
+    }
+    assert_eq!(told[1], told[0]);
+    let types: Vec<&Value> = told[0].iter().map(|event| &event["type"]).collect();
+    assert_eq!(types, ["MODIFIED", "MODIFIED", "DELETED"]);
+}
+
+/// What a watch of one second tells: what an agent reads of each pod.
+async fn watched(client: &Client, path: &str, version: &str) -> Vec<Value> {
+    let path = format!("{path}&watch=true&timeoutSeconds=1&resourceVersion={version}");
+    let (status, answer) = send_whole(client, "GET", &path, None).await;
+    assert_eq!(status, 200, "{answer}");
+    let Value::String(lines) = answer else {
+        panic!("a single line: {answer}");
+    };
+    let events = lines.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).expect("an event");
+        let mut told = summary(&event["object"]);
+        told["type"] = event["type"].clone();
+        told
+    });
+    events.filter(|event| event["type"] != "BOOKMARK").collect()
+}

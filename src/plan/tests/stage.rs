@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::plan::action::{
-    Action, AttemptId, Failure, FailureKind, MachineIdentity, Outcome, Ports, Request, Target,
-    TargetState, WatchEvent,
+    Action, AttemptId, Failure, FailureKind, Freshness, MachineIdentity, Outcome, Ports, Request,
+    Target, TargetState, WatchEvent,
 };
 use crate::plan::budget::{Grace, Margins};
 use crate::plan::drain::OnBlocked;
@@ -76,7 +76,7 @@ impl Stage {
             |request| matches!(request, Request::PublishEvent(_)),
             Outcome::Done,
         );
-        stage.answer(&Request::ListPods, pods(listed));
+        stage.answer(&first_list(), pods(listed));
         stage
     }
 
@@ -349,4 +349,27 @@ pub fn pods(pods: Vec<PodView>) -> Outcome {
         pods,
         version: ResourceVersion::new("100"),
     }
+}
+
+/// The first LIST: whatever the server's cache has.
+pub fn first_list() -> Request {
+    Request::ListPods(Freshness::Cached)
+}
+
+/// A LIST that follows: not older than what was seen of this version.
+pub fn next_list(version: &str) -> Request {
+    Request::ListPods(Freshness::NotOlderThan(ResourceVersion::new(version)))
+}
+
+pub fn seen(view: PodView) -> WatchEvent {
+    WatchEvent::Seen(view, ResourceVersion::new("101"))
+}
+
+pub fn gone(name: &str) -> WatchEvent {
+    let uid = PodUid::new(format!("uid-{name}"));
+    WatchEvent::Gone(uid, ResourceVersion::new("102"))
+}
+
+pub fn bookmark() -> WatchEvent {
+    WatchEvent::Bookmark(ResourceVersion::new("103"))
 }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{Body, Read, objects, text};
 use crate::plan::id::PodUid;
 use crate::plan::time::Moment;
-use crate::sim::cluster::{self, Cluster, DeleteOptions, Writes};
+use crate::sim::cluster::{self, AtLeast, CACHE_WAIT, Cluster, DeleteOptions, Writes};
 use crate::sim::journal::Service;
 use crate::sim::node::NodePatch;
 use crate::sim::refused::Refused;
@@ -41,8 +41,8 @@ pub(super) async fn answer(stage: Arc<Stage>, request: Read) -> Response<Body> {
         (&Method::PATCH, ["api", "v1", "nodes", name]) => {
             patch_node(&stage, &request, name, query.writes)
         }
-        (&Method::GET, ["api", "v1", "pods"]) if query.is_watch => watch(&stage, &query),
-        (&Method::GET, ["api", "v1", "pods"]) => Ok(list(&stage, &query)),
+        (&Method::GET, ["api", "v1", "pods"]) if query.is_watch => Ok(watch(&stage, &query)),
+        (&Method::GET, ["api", "v1", "pods"]) => list(&stage, &query).await,
         (
             &Method::POST,
             [
@@ -111,7 +111,8 @@ struct Query {
     is_watch: bool,
     writes: Writes,
     node: Option<String>,
-    version: u64,
+    version: Option<u64>,
+    timeout: Option<Duration>,
 }
 
 impl Query {
@@ -124,7 +125,8 @@ impl Query {
                 "fieldSelector" => {
                     query.node = value.strip_prefix("spec.nodeName=").map(str::to_owned);
                 }
-                "resourceVersion" => query.version = value.parse().unwrap_or(0),
+                "timeoutSeconds" => query.timeout = value.parse().ok().map(Duration::from_secs),
+                "resourceVersion" => query.version = value.parse().ok(),
                 _ => {}
             }
         }
@@ -153,14 +155,20 @@ fn patch_node(
     })
 }
 
-fn list(stage: &Stage, query: &Query) -> Response<Body> {
-    stage.with(|world, _| {
-        let pods = world
-            .cluster
-            .pods()
-            .filter(|pod| query.selects_node(pod.node.as_str()));
-        ok(&objects::list(pods, world.cluster.version()))
-    })
+async fn list(stage: &Stage, query: &Query) -> Result<Response<Body>, Refused> {
+    let at_least = match query.version {
+        None => AtLeast::Newest,
+        Some(0) => AtLeast::Cached,
+        Some(version) => AtLeast::Version(version),
+    };
+    if stage.look(|world| world.cluster.listed(at_least).is_err()) {
+        stage.clock().sleep(CACHE_WAIT).await;
+    }
+    let (pods, version) = stage.look(|world| world.cluster.listed(at_least))?;
+    let selected = pods
+        .iter()
+        .filter(|pod| query.selects_node(pod.node.as_str()));
+    Ok(ok(&objects::list(selected, version)))
 }
 
 /// `deleteOptions` of an eviction, and the body of a deletion.
@@ -316,7 +324,7 @@ fn publish(stage: &Stage, request: &Read, namespace: &str) -> Result<Response<Bo
 }
 
 /// A watch: what has changed since its version, and from then on whatever changes.
-fn watch(stage: &Arc<Stage>, query: &Query) -> Result<Response<Body>, Refused> {
+fn watch(stage: &Arc<Stage>, query: &Query) -> Response<Body> {
     let mut cursor = Cursor {
         stage: stage.clone(),
         changes: stage.changes(),
@@ -324,12 +332,12 @@ fn watch(stage: &Arc<Stage>, query: &Query) -> Result<Response<Body>, Refused> {
             node: query.node.clone(),
             ..Query::default()
         },
-        version: query.version,
+        version: query.version.unwrap_or_default(),
         lines: VecDeque::new(),
         bookmark_at: stage.clock().now().at + BOOKMARK_INTERVAL,
-        ends_at: stage.clock().now().at + WATCH_ENDS_AFTER,
+        ends_at: stage.clock().now().at + query.timeout.unwrap_or(WATCH_ENDS_AFTER),
     };
-    cursor.collect()?;
+    cursor.collect();
     let frames = futures_util::stream::unfold(cursor, |mut cursor| async move {
         let line = cursor.next().await?;
         Some((Ok(Frame::data(Bytes::from(line))), cursor))
@@ -339,7 +347,7 @@ fn watch(stage: &Arc<Stage>, query: &Query) -> Result<Response<Body>, Refused> {
         http::header::CONTENT_TYPE,
         http::HeaderValue::from_static("application/json"),
     );
-    Ok(response)
+    response
 }
 
 struct Cursor {
@@ -353,17 +361,23 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Takes what has changed since the last time.
-    fn collect(&mut self) -> Result<(), Refused> {
+    /// Takes what has changed since the last time. A refusal is a line, the last one, even of a watch that has not brought
+    /// anything yet (`newErrWatcher` of the server's watch cache).
+    fn collect(&mut self) {
         self.changes.mark_unchanged();
         let stage = self.stage.clone();
-        stage.look(|world| {
-            let changes = world.cluster.changes_since(self.version)?;
-            let selected = changes.iter().filter(|change| self.query.selects(change));
-            self.lines.extend(selected.map(objects::change));
-            self.version = changes.last().map_or(self.version, |change| change.version);
-            Ok(())
-        })
+        stage.look(|world| match world.cluster.changes_since(self.version) {
+            Ok(changes) => {
+                let selected = changes.iter().filter(|change| self.query.selects(change));
+                self.lines.extend(selected.map(objects::change));
+                self.version = changes.last().map_or(self.version, |change| change.version);
+            }
+            Err(refused) => {
+                self.ends_at = stage.clock().now().at;
+                self.lines
+                    .push_back(objects::line("ERROR", &refused.status()));
+            }
+        });
     }
 
     /// The next line; none when the watch ends.
@@ -386,12 +400,7 @@ impl Cursor {
                 let bookmark = self.stage.look(|world| objects::bookmark(&world.cluster));
                 self.lines.push_back(bookmark);
             }
-            if let Err(refused) = self.collect() {
-                // In a watch that has begun, a refusal is a line, and its last.
-                self.ends_at = now;
-                self.lines
-                    .push_back(objects::line("ERROR", &refused.status()));
-            }
+            self.collect();
         }
     }
 }

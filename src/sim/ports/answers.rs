@@ -87,6 +87,7 @@ pub(super) fn cluster_refusal(refused: &Refused) -> ClusterError {
         Refused::TwoBudgets => Refusal::TwoBudgets,
         Refused::NamespaceTerminating { .. } => Refusal::NamespaceTerminating,
         Refused::Expired { .. } => Refusal::Expired,
+        Refused::VersionTooLarge { .. } => Refusal::ServerError,
     };
     ClusterError::Refused {
         refusal,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::answers::{cluster_refusal, pod_view};
 use super::{Cause, Weather};
 use crate::plan::action::WatchEvent;
-use crate::plan::id::NodeName;
+use crate::plan::id::{NodeName, ResourceVersion};
 use crate::plan::time::Moment;
 use crate::ports::ClusterError;
 use crate::sim::cluster::ChangeKind;
@@ -93,7 +93,7 @@ impl Cursor {
             }
             if now >= self.bookmark_at {
                 self.bookmark_at = now + BOOKMARK_INTERVAL;
-                return Some(Ok(WatchEvent::Bookmark));
+                return Some(Ok(WatchEvent::Bookmark(version(self.version))));
             }
             let due = breaks_at.map_or(self.bookmark_at, |at| at.min(self.bookmark_at));
             let mute_from = {
@@ -122,13 +122,19 @@ impl Cursor {
                 .filter(|change| change.pod.node == self.node)
                 .map(|change| match change.kind {
                     ChangeKind::Added | ChangeKind::Modified => {
-                        WatchEvent::Seen(pod_view(&change.pod))
+                        WatchEvent::Seen(pod_view(&change.pod), version(change.version))
                     }
-                    ChangeKind::Deleted => WatchEvent::Gone(change.pod.uid.clone()),
+                    ChangeKind::Deleted => {
+                        WatchEvent::Gone(change.pod.uid.clone(), version(change.version))
+                    }
                 });
             self.events.extend(own);
             self.version = changes.last().map_or(self.version, |change| change.version);
             Ok(())
         })
     }
+}
+
+fn version(number: u64) -> ResourceVersion {
+    ResourceVersion::new(number.to_string())
 }

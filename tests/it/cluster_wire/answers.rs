@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use spot_interrupt_handler::clock::{Clock, Elapsed};
+use spot_interrupt_handler::plan::action::Freshness;
 use spot_interrupt_handler::ports::{Cluster, ClusterError, Refusal};
 
 use super::{chain, cluster_at, refusal, web_0};
@@ -226,7 +227,7 @@ async fn a_success_that_cannot_be_read_is_unreadable_and_shows_its_beginning() {
         let server = Server::replying([json(200, body)]).await;
         let error = cluster_at(&server.url)
             .await
-            .pods()
+            .pods(&Freshness::Cached)
             .await
             .expect_err("no list");
         assert!(matches!(error, ClusterError::Unreadable(_)), "{body}");
@@ -261,7 +262,7 @@ async fn a_body_without_end_is_refused_and_not_held() {
     .await;
     let error = cluster_at(&server.url)
         .await
-        .pods()
+        .pods(&Freshness::Cached)
         .await
         .expect_err("too long");
     assert!(matches!(error, ClusterError::Unreadable(_)), "{error:?}");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json as object};
 use spot_interrupt_handler::clock::Clock;
 use spot_interrupt_handler::cluster::{KubeCluster, Source, Writes};
-use spot_interrupt_handler::plan::action::{NodeEvent, NodeEventKind};
+use spot_interrupt_handler::plan::action::{Freshness, NodeEvent, NodeEventKind};
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{InstanceId, NodeName, NoticeId, ResourceVersion};
 use spot_interrupt_handler::plan::node::{
@@ -193,16 +193,26 @@ async fn the_node_is_read_by_name() {
 }
 
 #[tokio::test]
-async fn pods_are_listed_for_this_node_from_the_watch_cache_without_pages() {
+async fn pods_are_listed_for_this_node_without_pages_and_as_new_as_they_have_to_be() {
     let list =
         r#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"77"},"items":[]}"#;
-    let server = Server::replying([json(200, list)]).await;
-    let (pods, version) = cluster_at(&server.url).await.pods().await.expect("a list");
-    assert_eq!((pods, version), (vec![], ResourceVersion::new("77")));
-    assert_eq!(
-        server.only().line.replace("?&", "?"),
-        format!("GET /api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}&resourceVersion=0")
-    );
+    for (freshness, version) in [
+        (Freshness::Cached, "&resourceVersion=0"),
+        (
+            Freshness::NotOlderThan(ResourceVersion::new("76")),
+            "&resourceVersion=76",
+        ),
+        (Freshness::Newest, ""),
+    ] {
+        let server = Server::replying([json(200, list)]).await;
+        let cluster = cluster_at(&server.url).await;
+        let (pods, newest) = cluster.pods(&freshness).await.expect("a list");
+        assert_eq!((pods, newest), (vec![], ResourceVersion::new("77")));
+        assert_eq!(
+            server.only().line.replace("?&", "?"),
+            format!("GET /api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}{version}")
+        );
+    }
 }
 
 #[tokio::test]

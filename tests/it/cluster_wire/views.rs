@@ -1,6 +1,7 @@
 //! What a Pod and a Node say to the drain.
 
 use serde_json::{Value, json as object};
+use spot_interrupt_handler::plan::action::Freshness;
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::node::{Annotation, Scheduling};
 use spot_interrupt_handler::plan::pod::{Owner, PodProgress, PodView, Termination};
@@ -65,7 +66,7 @@ async fn listed(pods: &[Value]) -> Vec<PodView> {
     let server = Server::replying([json(200, list.to_string())]).await;
     cluster_at(&server.url)
         .await
-        .pods()
+        .pods(&Freshness::Cached)
         .await
         .expect("a list")
         .0
@@ -235,7 +236,7 @@ async fn a_list_of_null_is_an_empty_list() {
     assert_eq!(
         cluster_at(&server.url)
             .await
-            .pods()
+            .pods(&Freshness::Cached)
             .await
             .expect("a list")
             .0,

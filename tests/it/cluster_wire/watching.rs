@@ -43,9 +43,10 @@ async fn watched(reply: Reply) -> Vec<String> {
 
 fn in_words(item: &Result<WatchEvent, ClusterError>) -> String {
     match item {
-        Ok(WatchEvent::Seen(view)) => format!("seen {}", view.pod.uid),
-        Ok(WatchEvent::Gone(uid)) => format!("gone {uid}"),
-        Ok(WatchEvent::Bookmark) => "bookmark".to_owned(),
+        Ok(WatchEvent::Seen(view, _)) => format!("seen {}", view.pod.uid),
+        Ok(WatchEvent::Gone(uid, _)) => format!("gone {uid}"),
+        Ok(WatchEvent::Opened) => unreachable!("the stream itself says so"),
+        Ok(WatchEvent::Bookmark(_)) => "bookmark".to_owned(),
         Err(ClusterError::Refused {
             refusal, status, ..
         }) => format!("{refusal:?} {status}"),
@@ -92,7 +93,7 @@ async fn events_arrive_as_they_are_sent_however_they_are_cut() {
     sender.send("\n".to_owned()).expect("a server");
     assert!(matches!(
         watch.next().await,
-        Some(Ok(WatchEvent::Gone(uid))) if uid == PodUid::new("a")
+        Some(Ok(WatchEvent::Gone(uid, _))) if uid == PodUid::new("a")
     ));
     drop(sender);
     assert!(watch.next().await.is_none());

@@ -11,7 +11,7 @@ use futures_util::Stream;
 use futures_util::future::join;
 use spot_interrupt_handler::attempt::Ports;
 use spot_interrupt_handler::plan::action::{
-    MachineIdentity, NodeEvent, Ports as TargetPorts, Target, TargetState, WatchEvent,
+    Freshness, MachineIdentity, NodeEvent, Ports as TargetPorts, Target, TargetState, WatchEvent,
 };
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{
@@ -340,16 +340,19 @@ impl Cluster for CrookedCluster {
         Ok(view)
     }
 
-    async fn pods(&self) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
+    async fn pods(
+        &self,
+        freshness: &Freshness,
+    ) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
         let (mut pods, version) = match self.defect {
             Defect::EvictsElsewhere => self.honest.all_pods().await?,
             Defect::ListsAllTheTime => {
                 for _ in 0..1_500 {
-                    self.honest.pods().await?;
+                    self.honest.pods(freshness).await?;
                 }
-                self.honest.pods().await?
+                self.honest.pods(freshness).await?
             }
-            _ => self.honest.pods().await?,
+            _ => self.honest.pods(freshness).await?,
         };
         if self.defect == Defect::SeesNoPods {
             pods.clear();
