@@ -6,6 +6,7 @@ mod facts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -267,7 +268,7 @@ fn panic_in_every_way() {
     let reporter = Reporter::new(base(None), Level::Info, Box::new(outlet), clock.now().at);
     report_panics(Arc::new(reporter), clock);
     // The name of a test that libtest has begun to print stands on a line that has not ended.
-    println!();
+    std::io::stdout().write_all(b"\n").expect("an output");
     let long = "\"a\nb\u{1b}".repeat(10_000);
     let panics: [Box<dyn FnOnce() + Send>; 3] = [
         Box::new(|| panic!("on purpose")),

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, LazyLock, Mutex};
 
-use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 use spot_interrupt_handler::report::{Line, Outlet};
 
@@ -56,27 +56,26 @@ fn breaches_of(line: &Value) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut fields_left_over = Vec::new();
     for error in VALIDATOR.iter_errors(line) {
-        let place = error.instance_path().to_string();
-        match error.kind() {
-            ValidationErrorKind::OneOfNotValid { context } => match branch {
-                Some(branch) => breaches.extend(
-                    context[branch]
-                        .iter()
-                        .map(|error| format!("{}: {error}", error.instance_path())),
-                ),
+        if let ValidationErrorKind::OneOfNotValid { context } = error.kind() {
+            match branch {
+                Some(branch) => breaches.extend(context[branch].iter().map(told)),
                 None => breaches.push(format!("{} is no event", line["event"])),
-            },
-            // Where no branch fits, no field of any of them does.
-            ValidationErrorKind::UnevaluatedProperties { .. } => {
-                fields_left_over.push(error.to_string());
             }
-            _ => breaches.push(format!("{place}: {error}")),
+        } else if let ValidationErrorKind::UnevaluatedProperties { .. } = error.kind() {
+            // Where no branch fits, no field of any of them does.
+            fields_left_over.push(error.to_string());
+        } else {
+            breaches.push(told(&error));
         }
     }
     if breaches.is_empty() {
         breaches = fields_left_over;
     }
     breaches
+}
+
+fn told(error: &ValidationError<'_>) -> String {
+    format!("{}: {error}", error.instance_path())
 }
 
 /// Everything that broke the contract, gathered from wherever lines go.
