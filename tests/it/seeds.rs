@@ -1,7 +1,12 @@
 //! The real agent in thousands of different worlds, in virtual time: no rule may be broken in any of them.
 
+use spot_interrupt_handler::attempt::Ports;
+use spot_interrupt_handler::report::Outlet;
+use spot_interrupt_handler::sim::ports::{SimBalancer, SimCluster, SimMetadata, Way};
 use spot_interrupt_handler::sim::setting::Setting;
-use spot_interrupt_handler::simulate::interruption::{Telling, play};
+use spot_interrupt_handler::simulate::interruption::{Cast, Honest, Telling, play, play_with};
+
+use crate::log_schema::{Breaches, Witness};
 
 /// The broken rules of these seeds, each with what re-runs it.
 fn broken(seeds: impl Iterator<Item = u64>) -> Vec<String> {
@@ -16,6 +21,37 @@ fn broken(seeds: impl Iterator<Item = u64>) -> Vec<String> {
             })
         })
         .collect()
+}
+
+/// The honest cast, every line of which is held against the log's contract.
+#[derive(Default)]
+struct Witnessed(Breaches);
+
+impl Cast for Witnessed {
+    type Metadata = SimMetadata;
+    type Cluster = SimCluster;
+    type Balancer = SimBalancer;
+
+    fn ports(&self, way: &Way, setting: &Setting) -> Ports<SimMetadata, SimCluster, SimBalancer> {
+        Honest.ports(way, setting)
+    }
+
+    fn outlet(&self, outlet: Box<dyn Outlet>) -> Box<dyn Outlet> {
+        Box::new(Witness {
+            outlet,
+            breaches: self.0.clone(),
+        })
+    }
+}
+
+#[test]
+fn no_line_of_a_hundred_interruptions_breaks_the_contract_of_the_log() {
+    let witnessed = Witnessed::default();
+    for seed in 0..100 {
+        let ending = play_with(&witnessed, &Setting::of(seed), Telling::Dropped);
+        assert!(ending.violations.is_empty(), "seed {seed}");
+    }
+    assert_eq!(witnessed.0.found(), Vec::<String>::new());
 }
 
 #[test]
