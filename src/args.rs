@@ -14,11 +14,11 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::duration;
 use crate::imds;
-use crate::plan::Policy;
 use crate::plan::budget::Margins;
 use crate::plan::drain::{JobPods, OnBlocked};
 use crate::plan::id::{NodeName, PodUid};
 use crate::plan::targets::ConfiguredGroup;
+use crate::plan::{Effect, Mode, Policy};
 use crate::telemetry::LogFormat;
 
 /// Where EC2 serves the metadata of an instance.
@@ -74,6 +74,12 @@ struct RunArgs {
     /// The most of a pod's grace period that is insisted on against a disruption budget.
     #[arg(long, env = "SIH_KEPT_GRACE", value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
     kept_grace: Duration,
+    /// How much of an interruption is answered: everything; beside another drainer the load balancers alone; or nothing.
+    #[arg(long, env = "SIH_MODE", value_enum, default_value = "full")]
+    mode: ModeArg,
+    /// Has the API server check every write without doing it, and leaves target groups alone.
+    #[arg(long, env = "SIH_DRY_RUN")]
+    dry_run: bool,
     /// What happens at the last useful moment to a pod whose budget allows no eviction.
     #[arg(long, env = "SIH_ON_BLOCKED", value_enum, default_value = "delete")]
     on_blocked: OnBlockedArg,
@@ -164,6 +170,13 @@ pub enum LogLevel {
     Debug,
     /// All of them.
     Trace,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeArg {
+    Full,
+    DeregisterOnly,
+    Observe,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -336,6 +349,16 @@ fn run_config(
             .map(PodUid::new),
         metadata,
         policy: Policy {
+            mode: match args.mode {
+                ModeArg::Full => Mode::Full,
+                ModeArg::DeregisterOnly => Mode::DeregisterOnly,
+                ModeArg::Observe => Mode::Observe,
+            },
+            effect: if args.dry_run {
+                Effect::Rehearsed
+            } else {
+                Effect::Real
+            },
             poll_interval: args.poll_interval,
             heartbeat_interval: args.heartbeat_interval,
             margins: Margins {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use http::Uri;
 use spot_interrupt_handler::agent::Agent;
 use spot_interrupt_handler::args::{self, Command, DEFAULT_METADATA, LogLevel, RunConfig};
 use spot_interrupt_handler::attempt::Ports;
@@ -17,6 +18,7 @@ use spot_interrupt_handler::cluster::{KubeCluster, Source, Writes};
 use spot_interrupt_handler::imds::Imds;
 use spot_interrupt_handler::plan::Planner;
 use spot_interrupt_handler::plan::fact::Fact;
+use spot_interrupt_handler::plan::{Effect, Mode};
 use spot_interrupt_handler::report::{self, Base, Configuration, Level, Reporter, Standing};
 use spot_interrupt_handler::sim::loopback::MetadataServer;
 use spot_interrupt_handler::sim::metadata::ScheduledNotice;
@@ -110,6 +112,8 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
         node: config.node.to_string(),
         cluster: config.cluster,
         configuration: Configuration {
+            mode: config.policy.mode,
+            effect: config.policy.effect,
             poll_interval_seconds: config.policy.poll_interval.as_secs_f64(),
             imds_endpoint: config.metadata.clone(),
             target_groups: config.policy.groups.len(),
@@ -126,13 +130,20 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
         };
         reporter.report(&fact, &Standing::default(), now);
     }
-    let source = Source::Surroundings {
-        context: config.context,
+    let source = match config.policy.mode {
+        Mode::Full | Mode::DeregisterOnly => Source::Surroundings {
+            context: config.context,
+        },
+        // It is never asked for anything, and may not be there at all.
+        Mode::Observe => Source::Plain(Uri::from_static("http://127.0.0.1:1")),
+    };
+    let writes = match config.policy.effect {
+        Effect::Real => Writes::Real,
+        Effect::Rehearsed => Writes::Rehearsed,
     };
     let ports = Ports {
         metadata: Imds::new(&config.metadata, clock.clone())?,
-        cluster: KubeCluster::connect(source, config.node.clone(), Writes::Real, clock.clone())
-            .await?,
+        cluster: KubeCluster::connect(source, config.node.clone(), writes, clock.clone()).await?,
         balancer: Elbv2::new(),
     };
     // The only randomness of the agent: which of the agents that were started together tries again first.

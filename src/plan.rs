@@ -35,7 +35,7 @@ pub mod time;
 #[cfg(test)]
 mod tests;
 
-pub use policy::Policy;
+pub use policy::{Effect, Mode, Policy};
 
 use std::time::Duration;
 
@@ -325,6 +325,12 @@ impl Planner {
     }
 
     fn handle_notice(&mut self, announcement: Announcement, now: Now) {
+        let is_new = matches!(self.phase, Phase::Arriving | Phase::Watching);
+        if is_new && self.policy.mode == Mode::Observe {
+            self.agenda.count_anew();
+            self.observe(&announcement, now);
+            return;
+        }
         match &mut self.phase {
             Phase::Arriving => {
                 self.agenda.count_anew();
@@ -349,6 +355,18 @@ impl Planner {
             }
             Phase::Recalling(_) | Phase::After(_) => {}
         }
+    }
+
+    /// Tells of a notice, and leaves it at that: nothing was done, and nothing is left to do.
+    fn observe(&mut self, announcement: &Announcement, now: Now) {
+        let machine = self
+            .instance()
+            .map_or(Machine::Node(&self.node), Machine::Instance);
+        let interruption = recall::interruption(machine, announcement, now, None, now);
+        self.tell_started(interruption.origin);
+        tell_beginning(&interruption, announcement, &mut self.agenda, now);
+        self.agenda.tell(Fact::Summary(Box::default()));
+        self.phase = Phase::After(Box::new(interruption));
     }
 
     fn handle_absence(&mut self) {
@@ -455,6 +473,7 @@ impl Planner {
             margins: self.policy.margins,
             on_blocked,
             job_pods: self.policy.job_pods,
+            effect: self.policy.effect,
             max_in_flight: self.policy.max_in_flight,
             agent: self.agent.clone(),
         };
@@ -465,6 +484,7 @@ impl Planner {
             self.policy.groups.clone(),
             self.identity.as_ref().map(|identity| &identity.instance_id),
             view,
+            self.policy.mode,
             &mut self.agenda,
             now,
         );

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::plan::action::MachineIdentity;
 use crate::plan::fact::{Fact, InterruptionContext};
 use crate::plan::time::{Moment, Now};
+use crate::plan::{Effect, Mode};
 
 /// Where lines go: to a log, or to the story of a simulation.
 pub trait Outlet: Send + Sync {
@@ -44,6 +45,10 @@ pub struct Base {
 /// The configuration as `agent.started` tells it.
 #[derive(Clone, Debug)]
 pub struct Configuration {
+    /// How much of an interruption is answered.
+    pub mode: Mode,
+    /// Whether writes take effect.
+    pub effect: Effect,
     /// How often the metadata service is polled.
     pub poll_interval_seconds: f64,
     /// Where it is.
@@ -172,6 +177,9 @@ impl Reporter {
             line.add("action", json!(interruption.action.as_str()));
             line.add("deadline", json!(line::rfc3339(interruption.deadline)));
             line.add("seconds_left", rounded(interruption.seconds_left));
+            if self.base.configuration.effect == Effect::Rehearsed {
+                line.add("dry_run", json!(true));
+            }
         }
         line
     }

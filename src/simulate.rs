@@ -21,6 +21,7 @@ use crate::imds::{EndpointError, Imds};
 use crate::plan::action::Ports as TargetPorts;
 use crate::plan::targets::ConfiguredGroup;
 use crate::plan::time::Moment;
+use crate::plan::{Effect, Mode};
 use crate::plan::{Planner, Policy};
 use crate::report::{Base, Configuration, Level, Reporter, report_panics};
 use crate::sim::loopback::Loopback;
@@ -170,6 +171,8 @@ async fn agent(
         node: node.to_string(),
         cluster: None,
         configuration: Configuration {
+            mode: Mode::Full,
+            effect: Effect::Real,
             poll_interval_seconds: policy.poll_interval.as_secs_f64(),
             imds_endpoint: metadata,
             target_groups: policy.groups.len(),

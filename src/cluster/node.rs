@@ -7,7 +7,9 @@ use crate::annotation::{
     EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation, write_annotation,
 };
 use crate::plan::id::{BootId, ResourceVersion};
-use crate::plan::node::{Annotation, CordonPatch, LabelWrite, NodeView, Scheduling};
+use crate::plan::node::{
+    Annotation, CordonPatch, LabelWrite, NodeView, Scheduling, SchedulingWrite,
+};
 use crate::ports::ClusterError;
 
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +65,10 @@ pub(super) fn patch_body(patch: &CordonPatch) -> Value {
             json!({ INTERRUPTION_ANNOTATION: write_annotation(record) }),
         );
     }
-    let mut body = json!({ "spec": { "unschedulable": true } });
+    let mut body = match patch.scheduling {
+        SchedulingWrite::Cordon => json!({ "spec": { "unschedulable": true } }),
+        SchedulingWrite::Keep => json!({}),
+    };
     if !metadata.is_empty() {
         body["metadata"] = Value::Object(metadata);
     }

@@ -7,8 +7,10 @@ use super::fact::Fact;
 use super::id::InstanceId;
 use super::node::{
     Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, NodeView, Scheduling,
+    SchedulingWrite,
 };
 use super::notice::Interruption;
+use super::policy::{Effect, Mode};
 use super::recall::own_record;
 use super::task::{Agenda, Task, doubled};
 use super::time::Moment;
@@ -28,6 +30,8 @@ const CONFLICTS_BEFORE_BLIND_PATCH: u32 = 2;
 /// ```
 #[derive(Debug)]
 pub(super) struct Cordon {
+    mode: Mode,
+    effect: Effect,
     step: Step,
     attempts: u32,
     conflicts: u32,
@@ -54,10 +58,13 @@ impl Cordon {
         interruption: &Interruption,
         instance: Option<&InstanceId>,
         view: Option<NodeView>,
+        (mode, effect): (Mode, Effect),
         agenda: &mut Agenda,
         now: Moment,
     ) -> Self {
         let mut cordon = Self {
+            mode,
+            effect,
             step: Step::Reading,
             attempts: 0,
             conflicts: 0,
@@ -159,12 +166,14 @@ impl Cordon {
             at: now,
             node_uid: view.uid.clone(),
         };
-        agenda.tell(Fact::NodeCordoned {
-            cordoned_by_us: claim.owner == CordonOwner::Us,
-            already_cordoned: claim.before == Scheduling::Cordoned,
-            label_set: claim.label == LabelWrite::Set,
-            elapsed: now.since(interruption.first_seen),
-        });
+        if self.mode == Mode::Full {
+            agenda.tell(Fact::NodeCordoned {
+                cordoned_by_us: claim.owner == CordonOwner::Us,
+                already_cordoned: claim.before == Scheduling::Cordoned,
+                label_set: claim.label == LabelWrite::Set,
+                elapsed: now.since(interruption.first_seen),
+            });
+        }
     }
 
     fn handle_failure(&mut self, failure: &Failure, agenda: &mut Agenda, now: Moment) {
@@ -206,8 +215,13 @@ impl Cordon {
             interruption.deadline_wall,
         );
         let blind = self.conflicts >= CONFLICTS_BEFORE_BLIND_PATCH;
+        let scheduling = match self.mode {
+            Mode::Full => SchedulingWrite::Cordon,
+            Mode::DeregisterOnly | Mode::Observe => SchedulingWrite::Keep,
+        };
         let owner = match (ours, view.scheduling) {
             (Some(record), _) => record.cordon,
+            (None, _) if scheduling == SchedulingWrite::Keep => CordonOwner::Another,
             (None, Scheduling::Cordoned) => CordonOwner::Another,
             (None, Scheduling::Open) if blind => CordonOwner::Another,
             (None, Scheduling::Open) => CordonOwner::Us,
@@ -223,7 +237,9 @@ impl Cordon {
             before: view.scheduling,
             label,
         };
-        if ours.is_some() && view.scheduling == Scheduling::Cordoned && label == LabelWrite::Keep {
+        let is_scheduled_so =
+            scheduling == SchedulingWrite::Keep || view.scheduling == Scheduling::Cordoned;
+        if ours.is_some() && is_scheduled_so && label == LabelWrite::Keep {
             return (claim, None);
         }
         let record = InterruptionRecord {
@@ -239,10 +255,14 @@ impl Cordon {
                 |record| record.label_before.clone(),
             ),
         };
+        // A rehearsal leaves nothing behind that a later process could take for its own.
+        let is_recorded =
+            self.effect == Effect::Real && !matches!(view.annotation, Annotation::Unknown(_));
         let patch = CordonPatch {
             expected: (!blind).then(|| view.resource_version.clone()),
+            scheduling,
             label,
-            record: (!matches!(view.annotation, Annotation::Unknown(_))).then_some(record),
+            record: is_recorded.then_some(record),
         };
         (claim, Some(patch))
     }

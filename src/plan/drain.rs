@@ -19,6 +19,7 @@ use super::fact::{BlockReason, Fact, GoneOutcome, PodNews, Tally};
 use super::id::PodUid;
 use super::notice::Interruption;
 use super::pod::{Exemption, Owner, PodProgress, PodView};
+use super::policy::Effect;
 use super::task::{Agenda, Task};
 use super::time::{Moment, Now, WallTime};
 
@@ -63,6 +64,7 @@ pub(super) struct Terms {
     pub(super) margins: Margins,
     pub(super) on_blocked: OnBlocked,
     pub(super) job_pods: JobPods,
+    pub(super) effect: Effect,
     pub(super) max_in_flight: usize,
     pub(super) agent: Option<PodUid>,
 }
@@ -201,6 +203,7 @@ impl Drain {
         now: Moment,
     ) {
         self.calling.remove(uid);
+        let wall_now = self.wall_time_of(now);
         let Some(pod) = self.pods.get_mut(uid) else {
             return;
         };
@@ -238,7 +241,13 @@ impl Drain {
                 | Outcome::Targets(_) => {
                     pod.record.was_answered = true;
                     pod.record.doubt = Doubt::Sent(grace);
-                    pod.answer(Answer::Accepted, call, sent, agenda, now);
+                    if self.terms.effect == Effect::Rehearsed {
+                        let given = grace.unwrap_or(pod.view.grace);
+                        let ends = wall_now + given.duration();
+                        pod.rehearse(call, given, ends, self.first_seen, agenda, now);
+                    } else {
+                        pod.answer(Answer::Accepted, call, sent, agenda, now);
+                    }
                 }
             }
         }
@@ -343,13 +352,13 @@ impl Drain {
             })
     }
 
-    /// Whether every pod that was to go is gone.
+    /// Whether every pod that was to go is gone, or would be.
     pub(super) fn is_empty(&self) -> bool {
-        self.pods.values().all(|pod| {
-            matches!(
-                pod.course,
-                Course::Exempt(_) | Course::Finished | Course::Gone(_)
-            )
+        let is_rehearsal = self.terms.effect == Effect::Rehearsed;
+        self.pods.values().all(|pod| match pod.course {
+            Course::Exempt(_) | Course::Finished | Course::Gone(_) => true,
+            Course::Stopping { .. } => is_rehearsal,
+            Course::Waiting | Course::Calling { .. } | Course::Answered { .. } => false,
         })
     }
 

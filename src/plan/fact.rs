@@ -263,6 +263,8 @@ pub enum TargetNews {
         /// Since the notice was first seen.
         elapsed: Duration,
     },
+    /// It is left as it is.
+    Skipped(SkipReason),
     /// It could not be ended. Final.
     Failed {
         /// Why.
@@ -272,6 +274,13 @@ pub enum TargetNews {
         /// Deregistrations sent for it.
         attempts: u32,
     },
+}
+
+/// Why a registration is left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipReason {
+    /// This is a rehearsal.
+    DryRun,
 }
 
 /// Why an eviction is refused.
@@ -435,7 +444,7 @@ pub struct Requests {
 }
 
 /// The receipt of an interruption, as of the verdict.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
     /// The pods.
     pub pods: Tally,

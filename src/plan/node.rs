@@ -76,10 +76,21 @@ pub enum CordonOwner {
 pub struct CordonPatch {
     /// The version read before, as optimistic lock; none patches whatever is there.
     pub expected: Option<ResourceVersion>,
+    /// Whether the node is cordoned.
+    pub scheduling: SchedulingWrite,
     /// Whether the exclusion label is set to `true`, or left as it is because it already says so.
     pub label: LabelWrite,
     /// What the annotation becomes; none leaves it alone.
     pub record: Option<InterruptionRecord>,
+}
+
+/// What happens to `spec.unschedulable`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchedulingWrite {
+    /// It becomes true.
+    Cordon,
+    /// It stays as it is.
+    Keep,
 }
 
 /// What happens to the exclusion label.

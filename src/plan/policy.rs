@@ -9,6 +9,10 @@ use super::targets::ConfiguredGroup;
 /// What the operator decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// How much of an interruption is answered.
+    pub mode: Mode,
+    /// Whether writes take effect.
+    pub effect: Effect,
     /// How often the metadata service is asked for a notice.
     pub poll_interval: Duration,
     /// How often a sign of life is given.
@@ -25,10 +29,46 @@ pub struct Policy {
     pub groups: Vec<ConfiguredGroup>,
 }
 
+/// How much of an interruption is answered: beside another drainer, less than all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything.
+    #[default]
+    Full,
+    /// Only the load balancers' part: the pods are another's business.
+    DeregisterOnly,
+    /// Nothing: only the metadata service is read.
+    Observe,
+}
+
+impl Mode {
+    /// As the command line and the log have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::DeregisterOnly => "deregister-only",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+/// Whether writes take effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effect {
+    /// They do.
+    #[default]
+    Real,
+    /// The API server checks them and does nothing; what cannot be rehearsed is left out.
+    Rehearsed,
+}
+
 /// What an operator decides who decides nothing.
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            mode: Mode::Full,
+            effect: Effect::Real,
             poll_interval: Duration::from_secs(5),
             heartbeat_interval: Duration::from_secs(60),
             margins: Margins {

@@ -12,6 +12,7 @@ use super::fact::{
 use super::id::{InstanceId, NodeName, PodUid};
 use super::node::NodeView;
 use super::notice::{AnnouncedAction, Announcement, Interruption};
+use super::policy::{Effect, Mode};
 use super::sight::Sight;
 use super::targets::{ConfiguredGroup, Targets, tell_unnamed};
 use super::task::{Agenda, Task, doubled};
@@ -32,6 +33,7 @@ pub(super) struct Response {
     interruption: Interruption,
     /// When this process began to act, which in one that was restarted is after its first sight of the notice.
     begun: Moment,
+    mode: Mode,
     node: NodeName,
     cordon: Cordon,
     sight: Sight,
@@ -45,7 +47,7 @@ pub(super) struct Response {
 /// Deregistration needs the instance's id.
 #[derive(Debug)]
 enum TargetsStep {
-    WaitingForInstance(Vec<ConfiguredGroup>),
+    WaitingForInstance(Vec<ConfiguredGroup>, Effect),
     Begun(InstanceId, Targets),
 }
 
@@ -72,22 +74,35 @@ impl Response {
         groups: Vec<ConfiguredGroup>,
         instance: Option<&InstanceId>,
         view: Option<NodeView>,
+        mode: Mode,
         agenda: &mut Agenda,
         now: Now,
     ) -> Self {
-        let cordon = Cordon::begin(&interruption, instance, view, agenda, now.at);
-        let sight = Sight::begin(agenda, now.at);
+        let effect = terms.effect;
+        let cordon = Cordon::begin(
+            &interruption,
+            instance,
+            view,
+            (mode, effect),
+            agenda,
+            now.at,
+        );
+        let sight = match mode {
+            Mode::Full => Sight::begin(agenda, now.at),
+            Mode::DeregisterOnly | Mode::Observe => Sight::averted(now.at),
+        };
         let mut drain = Drain::new(terms, &interruption);
         if let Some(done) = cordon.done_at() {
             drain.handle_cordoned(done);
         }
         let mut response = Self {
             begun: now.at,
+            mode,
             node,
             cordon,
             sight,
             drain,
-            targets: TargetsStep::WaitingForInstance(groups),
+            targets: TargetsStep::WaitingForInstance(groups, effect),
             verdict: VerdictStep::Pending,
             publish_failures: 0,
             withdrawal: Withdrawal::Untold,
@@ -99,7 +114,9 @@ impl Response {
         if !response.interruption.is_resumed() {
             response.publish(NodeEventKind::SpotInterruption, agenda, now.at);
         }
-        agenda.wait(Task::Progress, now.at + PROGRESS_INTERVAL);
+        if mode == Mode::Full {
+            agenda.wait(Task::Progress, now.at + PROGRESS_INTERVAL);
+        }
         response.wait_for_the_end(agenda);
         response
     }
@@ -116,8 +133,9 @@ impl Response {
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        if let TargetsStep::WaitingForInstance(groups) = &self.targets {
-            let targets = Targets::begin(groups, &self.interruption, instance, agenda, now);
+        if let TargetsStep::WaitingForInstance(groups, effect) = &self.targets {
+            let targets =
+                Targets::begin(groups, &self.interruption, instance, *effect, agenda, now);
             self.targets = TargetsStep::Begun(instance.clone(), targets);
         }
     }
@@ -274,7 +292,7 @@ impl Response {
         }
         self.drain.tell_left(agenda, now);
         match &mut self.targets {
-            TargetsStep::WaitingForInstance(groups) => tell_unnamed(groups, agenda),
+            TargetsStep::WaitingForInstance(groups, _) => tell_unnamed(groups, agenda),
             TargetsStep::Begun(_, targets) => targets.give_up_all(agenda),
         }
     }
@@ -326,14 +344,14 @@ impl Response {
 
     fn are_targets_settled(&self) -> bool {
         match &self.targets {
-            TargetsStep::WaitingForInstance(groups) => groups.is_empty(),
+            TargetsStep::WaitingForInstance(groups, _) => groups.is_empty(),
             TargetsStep::Begun(_, targets) => targets.is_settled(),
         }
     }
 
     fn target_tally(&self) -> TargetTally {
         match &self.targets {
-            TargetsStep::WaitingForInstance(groups) => TargetTally {
+            TargetsStep::WaitingForInstance(groups, _) => TargetTally {
                 pending: groups.len().try_into().unwrap_or(u32::MAX),
                 ..TargetTally::default()
             },
@@ -376,15 +394,23 @@ impl Response {
             requests: agenda.requests(),
             grace_given_seconds,
             grace_cut_seconds,
-            cordoned_after: self.cordon.done_at().map(since),
+            cordoned_after: self
+                .cordon
+                .done_at()
+                .filter(|_| self.mode == Mode::Full)
+                .map(since),
             last_eviction_after: self.drain.last_accepted_call().map(since),
             last_target_after: match &self.targets {
-                TargetsStep::WaitingForInstance(_) => None,
+                TargetsStep::WaitingForInstance(..) => None,
                 TargetsStep::Begun(_, targets) => targets.settled_at().map(since),
             },
             all_gone_after: self.drain.all_gone_at().map(since),
             duration,
         };
+        if self.mode != Mode::Full {
+            agenda.tell(Fact::Summary(Box::new(summary)));
+            return;
+        }
         agenda.tell(Fact::Verdict(pods, duration));
         agenda.tell(Fact::Summary(Box::new(summary)));
         let kind = if pods.is_complete() {

@@ -70,6 +70,17 @@ impl Sight {
         sight
     }
 
+    /// Looks at nothing: the pods are another's business.
+    pub(super) fn averted(now: Moment) -> Self {
+        Self {
+            breaks: 0,
+            listed: Listed::Settled,
+            newest: None,
+            cache: Cache::Current,
+            asked: now,
+        }
+    }
+
     /// Lists again, in place of the watch; a LIST that is under way is left to come. When one was asked for only just now,
     /// the answer is when to ask again: many pods may have the same doubt within a second.
     pub(super) fn list_again(&mut self, agenda: &mut Agenda, now: Moment) -> Option<Moment> {

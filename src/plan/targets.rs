@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::action::{Failure, FailureKind, Outcome, Ports, Request, Target, TargetState};
 use super::fact::{
-    DeregisteredState, Deregistrar, Fact, TargetErrorKind, TargetFact, TargetNews, TargetTally,
+    DeregisteredState, Deregistrar, Fact, SkipReason, TargetErrorKind, TargetFact, TargetNews,
+    TargetTally,
 };
 use super::id::{InstanceId, TargetGroupArn};
 use super::notice::Interruption;
+use super::policy::Effect;
 use super::task::{Agenda, Task, doubled};
 use super::time::Moment;
 
@@ -45,6 +47,7 @@ pub(super) struct Targets {
     ready: VecDeque<usize>,
     calling: BTreeSet<usize>,
     last_settled: Option<Moment>,
+    effect: Effect,
 }
 
 #[derive(Debug)]
@@ -81,6 +84,7 @@ impl Targets {
         groups: &[ConfiguredGroup],
         interruption: &Interruption,
         instance: &InstanceId,
+        effect: Effect,
         agenda: &mut Agenda,
         now: Moment,
     ) -> Self {
@@ -93,6 +97,7 @@ impl Targets {
             ready: order.into(),
             calling: BTreeSet::new(),
             last_settled: None,
+            effect,
         };
         targets.fill_calls(instance, agenda, now);
         targets
@@ -205,6 +210,18 @@ impl Targets {
             let request = match &group.step {
                 Step::Look => {
                     Request::DescribeTargets(group.arn.clone(), instance.clone(), group.ports)
+                }
+                Step::Deregister(ports) if self.effect == Effect::Rehearsed => {
+                    // Deregistering has no dry run.
+                    for port in ports {
+                        let target = group.target(Some(*port));
+                        agenda.tell(Fact::Target(
+                            target,
+                            TargetNews::Skipped(SkipReason::DryRun),
+                        ));
+                    }
+                    group.step = Step::Settled;
+                    continue;
                 }
                 Step::Deregister(ports) => {
                     group.deregistrations += 1;

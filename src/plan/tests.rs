@@ -16,6 +16,7 @@ use super::fact::{
     TargetNews,
 };
 use super::id::{BootId, NoticeId, ResourceVersion};
+use super::node::SchedulingWrite;
 use super::node::{
     Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, NodeView, Scheduling,
 };
@@ -28,6 +29,7 @@ use stage::{
 };
 
 mod blocked;
+mod modes;
 mod stage;
 mod waves;
 
@@ -62,6 +64,7 @@ fn the_node_gets_one_patch_that_records_whose_the_cordon_is() {
     stage.answer(&Request::ReadNode, Outcome::Node(node()));
     let time = Some(wall(125.0));
     let expected = CordonPatch {
+        scheduling: SchedulingWrite::Cordon,
         expected: Some(ResourceVersion::new("7")),
         label: LabelWrite::Set,
         record: Some(InterruptionRecord {

@@ -8,8 +8,9 @@ use super::names::{
     left_reason, metadata_cause, outcome, state_name, stop_reason, target_error,
 };
 use super::{Configuration, Standing, rounded, seconds};
+use crate::plan::Effect;
 use crate::plan::fact::{
-    Fact, NoticeFact, PodFact, PodNews, Summary, Tally, TargetFact, TargetNews,
+    Fact, NoticeFact, PodFact, PodNews, SkipReason, Summary, Tally, TargetFact, TargetNews,
 };
 use crate::plan::notice::Origin;
 
@@ -21,8 +22,8 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
     let resumed = json!(standing.is_resumed);
     match fact {
         Fact::Started { origin } => vec![
-            ("mode", json!("full")),
-            ("dry_run", json!(false)),
+            ("mode", json!(configuration.mode.as_str())),
+            ("dry_run", json!(configuration.effect == Effect::Rehearsed)),
             (
                 "poll_interval_seconds",
                 rounded(configuration.poll_interval_seconds),
@@ -126,7 +127,7 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
             fields
         }
         Fact::Summary(summary) => {
-            let mut fields = summary_fields(summary);
+            let mut fields = summary_fields(summary, configuration);
             fields.push(("resumed", resumed));
             fields
         }
@@ -221,6 +222,7 @@ fn target_fields(target: &TargetFact, news: &TargetNews) -> Fields {
             ("attempts", json!(attempts)),
             ("elapsed_seconds", seconds(*elapsed)),
         ]),
+        TargetNews::Skipped(SkipReason::DryRun) => fields.push(("reason", json!("dry_run"))),
         TargetNews::Failed {
             kind,
             error,
@@ -247,7 +249,7 @@ fn tally_fields(tally: &Tally) -> Fields {
     ]
 }
 
-fn summary_fields(summary: &Summary) -> Fields {
+fn summary_fields(summary: &Summary, configuration: &Configuration) -> Fields {
     let targets = summary.targets;
     let mut fields = tally_fields(&summary.pods);
     fields.extend([
@@ -268,8 +270,8 @@ fn summary_fields(summary: &Summary) -> Fields {
         ("imds_requests", json!(summary.requests.imds)),
         ("duration_seconds", seconds(summary.duration)),
         ("outcome", json!(outcome(summary))),
-        ("mode", json!("full")),
-        ("dry_run", json!(false)),
+        ("mode", json!(configuration.mode.as_str())),
+        ("dry_run", json!(configuration.effect == Effect::Rehearsed)),
     ]);
     for (name, after) in [
         ("cordoned_after_seconds", summary.cordoned_after),

@@ -3,8 +3,8 @@
 use super::Level;
 use super::names::outcome;
 use crate::plan::fact::{
-    Fact, GoneOutcome, MetadataCause, NoticeChange, PodFact, PodNews, Sighting, Summary,
-    TargetFact, TargetNews,
+    Fact, GoneOutcome, MetadataCause, NoticeChange, PodFact, PodNews, Sighting, SkipReason,
+    Summary, TargetFact, TargetNews,
 };
 
 /// The event's name, its level, and a sentence.
@@ -86,6 +86,11 @@ pub(super) fn of(fact: &Fact) -> (&'static str, Level, String) {
             "targets.deregistered",
             Info,
             format!("{} sends no new requests here", group_name(target)),
+        ),
+        Fact::Target(target, TargetNews::Skipped(SkipReason::DryRun)) => (
+            "targets.skipped",
+            Info,
+            format!("{} would be deregistered", group_name(target)),
         ),
         Fact::Target(target, TargetNews::Failed { .. }) => (
             "targets.deregister_failed",

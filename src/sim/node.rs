@@ -78,6 +78,7 @@ impl NodePatch {
     #[must_use]
     pub fn cordoning(
         version: Option<&str>,
+        cordons: bool,
         label: Option<(&str, &str)>,
         annotation: Option<(&str, String)>,
     ) -> Self {
@@ -90,7 +91,11 @@ impl NodePatch {
                 annotations: annotations.into_iter().collect(),
             },
             spec: SpecPatch {
-                unschedulable: Change::Set(true),
+                unschedulable: if cordons {
+                    Change::Set(true)
+                } else {
+                    Change::None
+                },
             },
         }
     }

@@ -12,6 +12,7 @@ use crate::attempt::Ports;
 use crate::clock::Clock;
 use crate::plan::Planner;
 use crate::plan::time::{Moment, WallTime};
+use crate::plan::{Effect, Mode};
 use crate::ports::{Balancer, Cluster, Metadata};
 use crate::report::{Base, Configuration, Level, Line, Outlet, Reporter};
 use crate::sim::faults::Weather;
@@ -275,6 +276,8 @@ impl<'a, C: Cast> Play<'a, C> {
             node: self.setting.node.name.to_string(),
             cluster: None,
             configuration: Configuration {
+                mode: Mode::Full,
+                effect: Effect::Real,
                 poll_interval_seconds: policy.poll_interval.as_secs_f64(),
                 imds_endpoint: "simulated".to_owned(),
                 target_groups: policy.groups.len(),

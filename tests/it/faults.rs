@@ -13,6 +13,7 @@ use spot_interrupt_handler::cluster::{KubeCluster, Source, Writes};
 use spot_interrupt_handler::imds::Imds;
 use spot_interrupt_handler::plan::action::Ports as TargetPorts;
 use spot_interrupt_handler::plan::targets::ConfiguredGroup;
+use spot_interrupt_handler::plan::{Effect, Mode};
 use spot_interrupt_handler::plan::{Planner, Policy};
 use spot_interrupt_handler::report::{Base, Configuration, Level, Line, Outlet, Reporter};
 use spot_interrupt_handler::sim::balancer::Registration;
@@ -187,6 +188,8 @@ async fn troubles(neighbour: Neighbour, fault: Fault) -> Vec<String> {
         node: node.to_string(),
         cluster: None,
         configuration: Configuration {
+            mode: Mode::Full,
+            effect: Effect::Real,
             poll_interval_seconds: 5.0,
             imds_endpoint: format!("http://{metadata}"),
             target_groups: 1,

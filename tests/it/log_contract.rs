@@ -19,6 +19,7 @@ use spot_interrupt_handler::plan::fact::{Fact, InterruptionContext};
 use spot_interrupt_handler::plan::id::InstanceId;
 use spot_interrupt_handler::plan::notice::InterruptionAction;
 use spot_interrupt_handler::plan::time::{Moment, Now, WallTime};
+use spot_interrupt_handler::plan::{Effect, Mode};
 use spot_interrupt_handler::report::{
     Base, Configuration, Level, Line, Outlet, Reporter, Standing, report_panics,
 };
@@ -60,6 +61,8 @@ fn base(cluster: Option<&str>) -> Base {
         node: "ip-10-0-1-2.eu-west-1.compute.internal".to_owned(),
         cluster: cluster.map(str::to_owned),
         configuration: Configuration {
+            mode: Mode::Full,
+            effect: Effect::Real,
             poll_interval_seconds: 5.0,
             imds_endpoint: "http://169.254.169.254".to_owned(),
             target_groups: 2,

@@ -231,6 +231,25 @@ impl Pod {
         agenda.wait(Task::Pod(self.view.pod.uid.clone()), now + ACKNOWLEDGEMENT);
     }
 
+    /// A call that was only rehearsed was accepted: nothing of it will ever be seen.
+    pub(super) fn rehearse(
+        &mut self,
+        call: Call,
+        given: Grace,
+        ends: WallTime,
+        first_seen: Moment,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        self.tell_stopped(call, given, first_seen, agenda, now);
+        self.record.stop = Some(StopSignal { given });
+        self.course = Course::Stopping {
+            since: now,
+            given,
+            ends,
+        };
+    }
+
     /// The pod is seen terminating, by whosever doing.
     pub(super) fn handle_termination(
         &mut self,

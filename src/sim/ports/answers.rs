@@ -10,7 +10,9 @@ use crate::annotation::{
 use crate::plan::action::{Target, TargetState};
 use crate::plan::budget::Grace;
 use crate::plan::id::{PodRef, ResourceVersion};
-use crate::plan::node::{Annotation, CordonPatch, LabelWrite, NodeView, Scheduling};
+use crate::plan::node::{
+    Annotation, CordonPatch, LabelWrite, NodeView, Scheduling, SchedulingWrite,
+};
 use crate::plan::pod::{Owner, PodProgress, PodView, Termination};
 use crate::ports::{BalancerError, ClusterError, MetadataError, Refusal};
 use crate::sim::balancer::{Health, Registration};
@@ -118,6 +120,7 @@ pub(super) fn node_view(node: &Node) -> NodeView {
 pub(super) fn node_patch(patch: &CordonPatch) -> NodePatch {
     NodePatch::cordoning(
         patch.expected.as_ref().map(ResourceVersion::as_str),
+        patch.scheduling == SchedulingWrite::Cordon,
         (patch.label == LabelWrite::Set).then_some((EXCLUSION_LABEL, "true")),
         patch
             .record

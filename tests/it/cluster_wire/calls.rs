@@ -6,6 +6,7 @@ use spot_interrupt_handler::cluster::{KubeCluster, Source, Writes};
 use spot_interrupt_handler::plan::action::{Freshness, NodeEvent, NodeEventKind};
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{InstanceId, NodeName, NoticeId, ResourceVersion};
+use spot_interrupt_handler::plan::node::SchedulingWrite;
 use spot_interrupt_handler::plan::node::{
     Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, Scheduling,
 };
@@ -117,6 +118,7 @@ async fn a_delete_carries_uid_and_grace_period_and_is_done_with_200_and_202_alik
 async fn a_cordon_is_one_merge_patch_under_the_version_that_was_read() {
     let server = Server::replying([node_answer()]).await;
     let patch = CordonPatch {
+        scheduling: SchedulingWrite::Cordon,
         expected: Some(ResourceVersion::new("4241")),
         label: LabelWrite::Set,
         record: Some(record()),
@@ -159,6 +161,7 @@ async fn a_cordon_is_one_merge_patch_under_the_version_that_was_read() {
 async fn a_cordon_without_version_label_and_record_touches_nothing_else() {
     let server = Server::replying([node_answer()]).await;
     let patch = CordonPatch {
+        scheduling: SchedulingWrite::Cordon,
         expected: None,
         label: LabelWrite::Keep,
         record: None,
@@ -312,6 +315,7 @@ async fn rehearsed_writes_say_so_where_the_server_heeds_it() {
     cluster.evict(&web_0(), None).await.expect("an eviction");
     cluster.delete(&web_0(), None).await.expect("a deletion");
     let patch = CordonPatch {
+        scheduling: SchedulingWrite::Cordon,
         expected: None,
         label: LabelWrite::Keep,
         record: None,
