@@ -17,6 +17,7 @@ mod flags;
 mod image;
 mod imds_wire;
 mod live;
+mod manifests;
 mod metadata;
 mod scripted;
 mod seeds;
