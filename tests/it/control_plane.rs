@@ -120,6 +120,11 @@ impl ControlPlane {
         self.kubeconfig_at(self.server_url(), token)
     }
 
+    /// The administrator's.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_for(&self.server.token)
+    }
+
     /// The same for a server that is reached at another address.
     pub fn kubeconfig_at(&self, url: &str, token: &str) -> PathBuf {
         let number = self.kubeconfigs.fetch_add(1, Ordering::Relaxed);
@@ -151,8 +156,7 @@ impl ControlPlane {
     /// Applies manifests as the administrator, as strictly as the server can: an unknown field is an error. Returns what
     /// kubectl printed, or its complaint.
     pub async fn apply(&self, options: &[&str], manifests: Vec<u8>) -> Result<Vec<u8>, String> {
-        let kubeconfig = self.kubeconfig_for(&self.server.token);
-        let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
+        let kubeconfig = format!("--kubeconfig={}", self.admin_kubeconfig().display());
         let mut apply = vec![
             "apply",
             "--server-side",

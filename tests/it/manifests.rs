@@ -5,6 +5,7 @@
 //! unknown fields, wrong types, and broken expressions. What it cannot find has tests of its own: a patch that matches
 //! nothing ([`nodes`]), and a policy that is valid and refuses nothing ([`policies`]).
 
+mod builds;
 mod nodes;
 mod policies;
 mod rendering;
@@ -58,6 +59,13 @@ async fn dry_run(plane: &ControlPlane, manifests: &str) -> Result<Vec<Value>, St
     })
 }
 
+/// A namespace that is there before what is tested, as part of something that others install.
+async fn apply_namespace(plane: &ControlPlane, name: &str) {
+    let manifest = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n");
+    let applied = plane.apply(&[], manifest.into_bytes()).await;
+    applied.unwrap_or_else(|complaint| panic!("{complaint}"));
+}
+
 #[tokio::test]
 async fn every_overlay_with_every_component_is_accepted() {
     let Some(plane) = ControlPlane::shared().await else {
@@ -102,6 +110,7 @@ async fn every_other_kustomization_is_accepted() {
     let Some(plane) = ControlPlane::shared().await else {
         return;
     };
+    apply_namespace(plane, "deis").await;
     let copy = Copy::new();
     for folder in copy.kustomizations() {
         if folder.starts_with("kustomize/") {

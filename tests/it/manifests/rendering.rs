@@ -43,18 +43,18 @@ impl Copy {
         components: &[&str],
         namespace: Option<&str>,
     ) -> Result<String, String> {
-        let mut kustomization = format!(
-            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../{variant}]\n"
-        );
         let components: Vec<_> = components
             .iter()
             .map(|name| format!("../components/{name}"))
             .collect();
-        kustomization += &format!("components: [{}]\n", components.join(", "));
-        if let Some(namespace) = namespace {
-            kustomization +=
-                &format!("namespace: {namespace}\ntransformers: [../base/namespace]\n");
-        }
+        let components = components.join(", ");
+        let elsewhere = namespace
+            .map(|name| format!("namespace: {name}\ntransformers: [../base/namespace]\n"))
+            .unwrap_or_default();
+        let kustomization = format!(
+            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../{variant}]\n\
+             components: [{components}]\n{elsewhere}"
+        );
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let folder = format!("kustomize/combination-{number}");
         let path = self.root.path().join(&folder);
