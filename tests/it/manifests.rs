@@ -6,6 +6,8 @@
 //! nothing ([`nodes`]), and a policy that is valid and refuses nothing ([`policies`]).
 
 mod builds;
+mod chart;
+mod definitions;
 mod nodes;
 mod policies;
 mod rendering;
@@ -59,6 +61,9 @@ async fn dry_run(plane: &ControlPlane, manifests: &str) -> Result<Vec<Value>, St
     })
 }
 
+/// Namespaces that others make.
+const OTHERS: [&str; 3] = ["deis", "flux-system", "instance-manager"];
+
 /// A namespace that is there before what is tested, as part of something that others install.
 async fn apply_namespace(plane: &ControlPlane, name: &str) {
     let manifest = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n");
@@ -110,10 +115,14 @@ async fn every_other_kustomization_is_accepted() {
     let Some(plane) = ControlPlane::shared().await else {
         return;
     };
-    apply_namespace(plane, "deis").await;
+    for namespace in OTHERS {
+        apply_namespace(plane, namespace).await;
+    }
+    let definitions = definitions::installed(plane).await;
     let copy = Copy::new();
     for folder in copy.kustomizations() {
-        if folder.starts_with("kustomize/") {
+        let custom = folder.starts_with("flux") || folder.starts_with("instance-manager");
+        if folder.starts_with("kustomize/") || (custom && !definitions) {
             continue;
         }
         let rendered = copy.render(&folder).await;
@@ -184,6 +193,132 @@ async fn a_broken_copy_is_refused() {
         copy.replace(file, right, wrong);
         let everything = ["dry-run", "flow-schema"];
         let rendered = copy.combine("base", &everything, None).await;
+        let rendered = rendered.expect("the fault is not one of kustomize's");
+
+        let refused = dry_run(plane, &rendered).await;
+
+        let complaint = refused.expect_err(wrong);
+        assert!(complaint.contains(answer), "{wrong}: {complaint}");
+    }
+}
+
+/// Flux finds out in the cluster that a path leads nowhere.
+#[tokio::test]
+async fn what_flux_is_to_apply_is_there_and_can_be_rendered() {
+    let Some(plane) = ControlPlane::shared().await else {
+        return;
+    };
+    if !definitions::installed(plane).await {
+        return;
+    }
+    apply_namespace(plane, "flux-system").await;
+    let copy = Copy::new();
+    let rendered = copy.render("flux/clusters/platform").await;
+    let objects = dry_run(plane, &rendered.expect("it can be rendered")).await;
+    let objects = objects.unwrap_or_else(|complaint| panic!("{complaint}"));
+    let kustomizations = objects
+        .iter()
+        .filter(|object| object["kind"] == "Kustomization");
+    let mut applied = Vec::new();
+    for object in kustomizations {
+        let path = object["spec"]["path"].as_str().expect("a path");
+        let path = path.strip_prefix("./deploy/").expect("below deploy/");
+        assert!(
+            copy.kustomizations().iter().any(|own| own == path),
+            "{path}"
+        );
+        let components = object["spec"]["components"].as_array();
+        let components: Vec<_> = components
+            .into_iter()
+            .flatten()
+            .map(|name| name.as_str().expect("a path"))
+            .map(|name| name.strip_prefix("../../components/").expect("of ours"))
+            .collect();
+        if !components.is_empty() {
+            let variant = path.strip_prefix("kustomize/").expect("an overlay");
+            let combined = copy.combine(variant, &components, None).await;
+            combined.unwrap_or_else(|complaint| panic!("{complaint}"));
+        }
+        applied.push(path.to_owned());
+    }
+    assert_eq!(
+        applied,
+        [
+            "flux/infra/configs",
+            "flux/infra/controllers",
+            "kustomize/overlays/karpenter"
+        ]
+    );
+}
+
+/// A folder, a file in it, a fault, and a word of the answer. The last four are how older designs have such objects.
+const CUSTOM_FAULTS: [(&str, &str, &str, &str, &str); 7] = [
+    (
+        "flux/infra/configs",
+        "nodepool.yaml",
+        "consolidateAfter: 5m",
+        "consolidateAfter: 5 minutes",
+        "should match",
+    ),
+    (
+        "flux/infra/configs",
+        "ec2nodeclass.yaml",
+        "alias: al2023@latest",
+        "alias: al2023",
+        "Invalid value",
+    ),
+    (
+        "flux/clusters/platform",
+        "spot-interrupt-handler.yaml",
+        "newTag: 0.1.0",
+        "tag: 0.1.0",
+        "field not declared in schema",
+    ),
+    (
+        "flux/infra/controllers",
+        "karpenter.yaml",
+        "helm.toolkit.fluxcd.io/v2",
+        "helm.toolkit.fluxcd.io/v2beta1",
+        "no matches for kind",
+    ),
+    (
+        "flux/clusters/platform",
+        "source.yaml",
+        "source.toolkit.fluxcd.io/v1",
+        "source.toolkit.fluxcd.io/v1beta2",
+        "no matches for kind",
+    ),
+    (
+        "instance-manager",
+        "builds-on-fargate.yaml",
+        "- namespace: deis-builder",
+        "- namespace1:",
+        "field not declared in schema",
+    ),
+    (
+        "instance-manager",
+        "builds-on-fargate.yaml",
+        "- team: platform",
+        "  team: platform",
+        "expected list",
+    ),
+];
+
+#[tokio::test]
+async fn a_broken_copy_of_a_custom_resource_is_refused() {
+    let Some(plane) = ControlPlane::shared().await else {
+        return;
+    };
+    if !definitions::installed(plane).await {
+        return;
+    }
+    for namespace in OTHERS {
+        apply_namespace(plane, namespace).await;
+    }
+    for (folder, file, right, wrong, answer) in CUSTOM_FAULTS {
+        let copy = Copy::new();
+        copy.replace(&format!("{folder}/{file}"), right, wrong);
+        let rendered = copy.render(folder).await;
         let rendered = rendered.expect("the fault is not one of kustomize's");
 
         let refused = dry_run(plane, &rendered).await;

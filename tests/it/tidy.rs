@@ -196,6 +196,8 @@ fn documents() -> Vec<String> {
         "deploy",
         "deploy/spot-node-group",
         "deploy/builds-on-fargate",
+        "deploy/flux",
+        "deploy/helm/spot-interrupt-handler",
     ];
     for folder in folders {
         for entry in fs::read_dir(root().join(folder)).expect("a folder of documents") {
