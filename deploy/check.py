@@ -1,4 +1,4 @@
-"""What check.sh runs, in the environment that has cfn-lint.
+"""What check.sh runs, in the environment that has cfn-lint: CloudFormation first, then Terraform.
 
 Every finding of cfn-lint is an error, warnings included: W3037 is an IAM action that does not exist. What it has no
 opinion on is asserted here, and the script that labels a node is run.
@@ -6,6 +6,7 @@ opinion on is asserted here, and the script that labels a node is run.
 
 import email
 import http.server
+import json
 import os
 import pathlib
 import re
@@ -126,12 +127,12 @@ def user_data(root):
     assert "${" not in text, text
     message = email.message_from_string(text)
     assert message.is_multipart() and not message.defects, message.defects
-    return {part.get_content_type(): part.get_payload() for part in message.get_payload()}
+    return {part.get_content_type(): part.get_payload() for part in message.get_payload()}, text
 
 
 def labels(root):
     """Runs the script of the user data for each kind of instance."""
-    parts = user_data(root)
+    parts, _ = user_data(root)
     config = yaml.safe_load(parts["application/node.eks.aws"])
     assert set(config["spec"]["cluster"]) == {"name", "apiServerEndpoint", "certificateAuthority", "cidr"}, config
 
@@ -199,6 +200,81 @@ def broken_copies():
             assert found and answer in found, f"{wrong!r} in {name} is not found: {found!r}"
 
 
+class Terraform:
+    """Terraform, or OpenTofu, without any configuration of whoever runs this."""
+
+    def __init__(self):
+        self.program = shutil.which("terraform") or shutil.which("tofu")
+
+    def run(self, folder, *arguments):
+        nothing = {"TF_CLI_CONFIG_FILE": os.devnull, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **nothing}
+        command = [self.program, *arguments]
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    def complaint(self, root):
+        """What is wrong with the form of all files, or with the module; nothing if all is well."""
+        module = root / "modules/spot-interrupt-handler"
+        for folder, arguments in [
+            (root, ["fmt", "-check", "-diff", "-recursive"]),
+            (module, ["init", "-input=false", "-no-color"]),
+            (module, ["validate", "-no-color"]),
+            (module, ["test", "-no-color"]),
+        ]:
+            run = self.run(folder, *arguments)
+            if run.returncode != 0:
+                return f"{' '.join(arguments)}: {run.stdout}{run.stderr}"
+        return ""
+
+    def user_data(self, root):
+        module = root / "modules/spot-interrupt-handler"
+        node = {"endpoint": "some-Endpoint", "certificate_authority": "some-CertificateAuthority"}
+        node["service_cidr"] = "some-ServiceCidr"
+        values = {"cluster_name": "some-Name", "region": "eu-west-1", "account_id": "111122223333", "node": node}
+        (module / "values.auto.tfvars.json").write_text(json.dumps(values))
+        applied = self.run(module, "apply", "-auto-approve", "-no-color")
+        assert applied.returncode == 0, applied
+        return self.run(module, "output", "-raw", "user_data").stdout
+
+
+# A file of the module, what is right in it, and a fault that its tests or the form of it tell.
+TERRAFORM_FAULTS = [
+    ("main.tf", "aws:ResourceTag/", "aws:RequestTag/"),
+    ("main.tf", '"elasticloadbalancing:DescribeTags"', '"elasticloadbalancing:AddTags"'),
+    ("main.tf", ":sub\"", ":subject\""),
+    ("outputs.tf", "jsonencode(local.policy)", "jsonencode(local.polcy)"),
+    ("variables.tf", "  type        = string", "  type = string"),
+]
+
+
+def terraform():
+    """The module, and that it says what CloudFormation does."""
+    tool = Terraform()
+    if tool.program is None:
+        assert os.environ.get("CI") != "true", "no terraform and no tofu: under CI the module must be tested"
+        print("#### NO TERRAFORM ON THIS MACHINE: deploy/terraform is not tested. ####", file=sys.stderr)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder, "terraform")
+        shutil.copytree(HERE / "terraform", root)
+        found = tool.complaint(root)
+        if found:
+            sys.exit(found)
+        # Both files have the script that labels a node, and only one of them is run above.
+        _, expected = user_data(HERE)
+        assert tool.user_data(root) == expected, "user-data.tftpl is not what nodes.yaml has"
+    for name, right, wrong in TERRAFORM_FAULTS:
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder, "terraform")
+            shutil.copytree(HERE / "terraform", root)
+            path = root / "modules/spot-interrupt-handler" / name
+            text = path.read_text()
+            assert right in text, f"{name} has no {right!r}"
+            path.write_text(text.replace(right, wrong, 1))
+            assert tool.complaint(root), f"{wrong!r} in {name} is not found"
+    print(f"the Terraform module is right, {len(TERRAFORM_FAULTS)} broken copies are not")
+
+
 def main():
     found = lint(templates(HERE)) + "\n".join(rules(HERE))
     if found:
@@ -206,6 +282,7 @@ def main():
     labels(HERE)
     broken_copies()
     print(f"{len(templates(HERE))} templates are right, {len(FAULTS)} broken copies are not")
+    terraform()
 
 
 if __name__ == "__main__":

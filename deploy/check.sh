@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Checks the CloudFormation templates: cfn-lint, our own rules, and that a broken copy fails both.
+# Checks the CloudFormation templates (cfn-lint, our own rules) and the Terraform module (its own tests), and that
+# broken copies of both fail.
 #
 # Needs Python 3.9 or later with venv and a package index; cfn-lint is installed once, under the checkout's cache
-# (SIH_CACHE_DIR, else .cache).
+# (SIH_CACHE_DIR, else .cache). Needs Terraform or OpenTofu; without either a loud line says so, and under CI=true it is
+# a failure.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -251,8 +251,9 @@ async fn what_flux_is_to_apply_is_there_and_can_be_rendered() {
     );
 }
 
-/// A folder, a file in it, a fault, and a word of the answer. The last four are how older designs have such objects.
-const CUSTOM_FAULTS: [(&str, &str, &str, &str, &str); 7] = [
+/// A folder, a file in it, a fault, and a word of the answer. All but the first three are how older designs have such
+/// objects.
+const OTHER_FAULTS: [(&str, &str, &str, &str, &str); 10] = [
     (
         "flux/infra/configs",
         "nodepool.yaml",
@@ -302,10 +303,31 @@ const CUSTOM_FAULTS: [(&str, &str, &str, &str, &str); 7] = [
         "  team: platform",
         "expected list",
     ),
+    (
+        "builds-on-fargate",
+        "limitrange.yaml",
+        "memory: 7936Mi",
+        "memory: { defaultRequest: 7936Mi }",
+        "expected any scalar",
+    ),
+    (
+        "spot-node-group/kubernetes/httpbin",
+        "autoscaling.yaml",
+        "autoscaling/v2",
+        "autoscaling/v2beta1",
+        "no matches for kind",
+    ),
+    (
+        "spot-node-group/kubernetes/cluster-autoscaler",
+        "deployment.yaml",
+        "apps/v1",
+        "extensions/v1beta1",
+        "no matches for kind",
+    ),
 ];
 
 #[tokio::test]
-async fn a_broken_copy_of_a_custom_resource_is_refused() {
+async fn a_broken_copy_of_each_other_kustomization_is_refused() {
     let Some(plane) = ControlPlane::shared().await else {
         return;
     };
@@ -315,7 +337,7 @@ async fn a_broken_copy_of_a_custom_resource_is_refused() {
     for namespace in OTHERS {
         apply_namespace(plane, namespace).await;
     }
-    for (folder, file, right, wrong, answer) in CUSTOM_FAULTS {
+    for (folder, file, right, wrong, answer) in OTHER_FAULTS {
         let copy = Copy::new();
         copy.replace(&format!("{folder}/{file}"), right, wrong);
         let rendered = copy.render(folder).await;

@@ -198,6 +198,8 @@ fn documents() -> Vec<String> {
         "deploy/builds-on-fargate",
         "deploy/flux",
         "deploy/helm/spot-interrupt-handler",
+        "deploy/instance-manager",
+        "deploy/terraform",
     ];
     for folder in folders {
         for entry in fs::read_dir(root().join(folder)).expect("a folder of documents") {
