@@ -31,7 +31,7 @@ const MODULES: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// Those that no module has, as far as they are used.
+/// Written after those of others, as far as they are used.
 const OWN: [&str; 2] = ["helmreleases.yaml", "instancegroups.yaml"];
 
 /// Applies them, once. False without Go, which fetches them; under CI that is a failure.
