@@ -1,11 +1,14 @@
 //! What is written on the Node: the label that load balancers heed, and the record of an interruption as an annotation's text.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::id::{BootId, InstanceId, NoticeId};
 use crate::plan::node::{Annotation, CordonOwner, InterruptionRecord};
 use crate::plan::notice::InterruptionAction;
+use crate::plan::pod::{BlockedWish, StartWish};
 use crate::plan::time::WallTime;
 
 /// The label by which load balancer controllers leave a node out
@@ -14,6 +17,42 @@ pub const EXCLUSION_LABEL: &str = "node.kubernetes.io/exclude-from-external-load
 
 /// The key of the annotation.
 pub const INTERRUPTION_ANNOTATION: &str = "spot-interrupt-handler/interruption";
+
+/// On a pod or a namespace: `wait` forbids the deletion of pods whose eviction is refused to the end.
+pub const ON_BLOCKED_ANNOTATION: &str = "spot-interrupt-handler/on-blocked";
+
+/// `"true"` on a pod asks Karpenter not to disrupt it by choice
+/// (<https://karpenter.sh/docs/concepts/disruption/#pod-level-controls>).
+pub const DO_NOT_DISRUPT_ANNOTATION: &str = "karpenter.sh/do-not-disrupt";
+
+/// `"false"` on a pod asks the cluster autoscaler the same
+/// (<https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>).
+pub const SAFE_TO_EVICT_ANNOTATION: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+
+/// What the annotations of a pod or a namespace say about blocked pods.
+#[must_use]
+pub fn blocked_wish(annotations: Option<&BTreeMap<String, String>>) -> BlockedWish {
+    match value(annotations, ON_BLOCKED_ANNOTATION) {
+        Some("wait") => BlockedWish::Wait,
+        Some(_) | None => BlockedWish::AsConfigured,
+    }
+}
+
+/// What the annotations of a pod say about when its eviction should begin.
+#[must_use]
+pub fn start_wish(annotations: Option<&BTreeMap<String, String>>) -> StartWish {
+    let is_late = value(annotations, DO_NOT_DISRUPT_ANNOTATION) == Some("true")
+        || value(annotations, SAFE_TO_EVICT_ANNOTATION) == Some("false");
+    if is_late {
+        StartWish::Late
+    } else {
+        StartWish::AtOnce
+    }
+}
+
+fn value<'a>(annotations: Option<&'a BTreeMap<String, String>>, key: &str) -> Option<&'a str> {
+    annotations?.get(key).map(String::as_str)
+}
 
 /// The version written, and the only one understood.
 const VERSION: u64 = 1;

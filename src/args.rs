@@ -16,7 +16,7 @@ use crate::duration;
 use crate::imds;
 use crate::plan::Policy;
 use crate::plan::budget::Margins;
-use crate::plan::drain::OnBlocked;
+use crate::plan::drain::{JobPods, OnBlocked};
 use crate::plan::id::{NodeName, PodUid};
 use crate::plan::targets::ConfiguredGroup;
 use crate::telemetry::LogFormat;
@@ -77,6 +77,9 @@ struct RunArgs {
     /// What happens at the last useful moment to a pod whose budget allows no eviction.
     #[arg(long, env = "SIH_ON_BLOCKED", value_enum, default_value = "delete")]
     on_blocked: OnBlockedArg,
+    /// When the pods of Jobs are evicted: now, with the others, or late, so that their work may still end.
+    #[arg(long, env = "SIH_JOB_PODS", value_enum, default_value = "now")]
+    job_pods: JobPodsArg,
     /// How many evictions are in flight at most, 1 to 90.
     #[arg(long, env = "SIH_MAX_IN_FLIGHT", value_name = "N", default_value = "64", value_parser = clap::value_parser!(u8).range(1..=90))]
     max_in_flight: u8,
@@ -161,6 +164,12 @@ pub enum LogLevel {
     Debug,
     /// All of them.
     Trace,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum JobPodsArg {
+    Now,
+    Late,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -337,6 +346,10 @@ fn run_config(
             on_blocked: match args.on_blocked {
                 OnBlockedArg::Delete => OnBlocked::Delete,
                 OnBlockedArg::Wait => OnBlocked::Wait,
+            },
+            job_pods: match args.job_pods {
+                JobPodsArg::Now => JobPods::Now,
+                JobPodsArg::Late => JobPods::Late,
             },
             max_in_flight: args.max_in_flight.into(),
             groups: args.target_group_arn,

@@ -76,6 +76,8 @@ async fn attempt_once<M: Metadata, C: Cluster, B: Balancer>(
         Request::WatchPods(from) => watch(cluster, attempt, from, events).await,
         Request::Evict(pod, grace) => outcome(cluster.evict(pod, *grace).await, done),
         Request::Delete(pod, grace) => outcome(cluster.delete(pod, *grace).await, done),
+        Request::MarkDisruption(pod) => outcome(cluster.mark_disruption(pod).await, done),
+        Request::ReadNamespace(name) => outcome(cluster.namespace(name).await, Outcome::Namespace),
         Request::PublishEvent(event) => outcome(cluster.publish(event).await, done),
         Request::DescribeTargets(group, instance, ports) => outcome(
             balancer.targets(group, instance, *ports).await,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use http::{Response, StatusCode};
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 use kube::api::{
     DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, WatchParams,
 };
@@ -29,12 +29,13 @@ pub use pod::read_pods;
 pub use source::{ConnectError, Source};
 pub use watch::read_event;
 
+use crate::annotation::blocked_wish;
 use crate::clock::Clock;
 use crate::plan::action::{Freshness, NodeEvent, WatchEvent};
 use crate::plan::budget::Grace;
 use crate::plan::id::{NodeName, PodRef, ResourceVersion};
 use crate::plan::node::{CordonPatch, NodeView};
-use crate::plan::pod::PodView;
+use crate::plan::pod::{BlockedWish, PodView};
 use crate::plan::time::Moment;
 use crate::ports::{Cluster, ClusterError, Refusal};
 
@@ -259,6 +260,27 @@ impl Cluster for KubeCluster {
         };
         self.write(pods_of(&pod.namespace).delete(&pod.name, &params))
             .await
+    }
+
+    async fn mark_disruption(&self, pod: &PodRef) -> Result<(), ClusterError> {
+        let params = PatchParams {
+            dry_run: self.is_rehearsal(),
+            field_manager: Some(AGENT.to_owned()),
+            ..PatchParams::default()
+        };
+        let body = pod::disruption_target(pod, self.clock.now().wall);
+        // Strategic: a merge patch would replace the other conditions.
+        let patch = Patch::Strategic(body);
+        self.write(pods_of(&pod.namespace).patch_subresource("status", &pod.name, &params, &patch))
+            .await
+    }
+
+    async fn namespace(&self, name: &str) -> Result<BlockedWish, ClusterError> {
+        let namespaces = kube::core::Request::new(Namespace::url_path(&(), None));
+        let namespace: Namespace = self
+            .read(namespaces.get(name, &GetParams::default()), OBJECT_LIMIT)
+            .await?;
+        Ok(blocked_wish(namespace.metadata.annotations.as_ref()))
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {

@@ -262,7 +262,7 @@ impl Metadata for Imds {
         let until = self.clock.now().at + LIFE_CYCLE_TIMEOUT;
         let life_cycle = match self.clock.until(until, self.get(LIFE_CYCLE)).await {
             Ok(Ok(reply)) if reply.status == StatusCode::OK => {
-                Some(shown(reply.text().trim().as_bytes()))
+                Some(shown(reply.text().trim().as_bytes())).filter(|text| !text.is_empty())
             }
             Ok(Ok(_) | Err(_)) | Err(_) => None,
         };

@@ -140,8 +140,15 @@ impl Planner {
             | Task::WatchSilence
             | Task::Progress
             | Task::Verdict
-            | Task::Deadline => {}
-            Task::Cordon | Task::See | Task::Pod(_) | Task::Group(_) | Task::Publish(_) => {
+            | Task::Deadline
+            | Task::SecondWave => {}
+            Task::Cordon
+            | Task::See
+            | Task::Pod(_)
+            | Task::Mark(_)
+            | Task::Namespace(_)
+            | Task::Group(_)
+            | Task::Publish(_) => {
                 if !matches!(task, Task::Group(_)) {
                     self.note_api_health(&outcome, now.at);
                 }
@@ -178,6 +185,9 @@ impl Planner {
                 | Task::See
                 | Task::WatchSilence
                 | Task::Pod(_)
+                | Task::Mark(_)
+                | Task::Namespace(_)
+                | Task::SecondWave
                 | Task::Group(_)
                 | Task::Publish(_)
                 | Task::Progress
@@ -307,6 +317,7 @@ impl Planner {
             }
             Outcome::Identity(_)
             | Outcome::Node(_)
+            | Outcome::Namespace(_)
             | Outcome::Pods { .. }
             | Outcome::Targets(_)
             | Outcome::Done => {}
@@ -378,6 +389,7 @@ impl Planner {
                     Outcome::Node(view) => RecalledNode::Read(Box::new(view)),
                     Outcome::Notice(_)
                     | Outcome::Identity(_)
+                    | Outcome::Namespace(_)
                     | Outcome::Pods { .. }
                     | Outcome::Targets(_)
                     | Outcome::Done
@@ -442,6 +454,7 @@ impl Planner {
         let terms = Terms {
             margins: self.policy.margins,
             on_blocked,
+            job_pods: self.policy.job_pods,
             max_in_flight: self.policy.max_in_flight,
             agent: self.agent.clone(),
         };
@@ -516,6 +529,7 @@ impl Planner {
             | Outcome::Notice(_)
             | Outcome::Identity(_)
             | Outcome::Node(_)
+            | Outcome::Namespace(_)
             | Outcome::Pods { .. }
             | Outcome::Targets(_)
             | Outcome::Done => self.api.handle_answer(now),

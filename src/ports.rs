@@ -14,7 +14,7 @@ use crate::plan::budget::Grace;
 use crate::plan::id::{InstanceId, PodRef, ResourceVersion, TargetGroupArn};
 use crate::plan::node::{CordonPatch, NodeView};
 use crate::plan::notice::Announcement;
-use crate::plan::pod::PodView;
+use crate::plan::pod::{BlockedWish, PodView};
 
 /// The cause of an error, as the library below put it.
 pub type Cause = Box<dyn Error + Send + Sync>;
@@ -69,6 +69,18 @@ pub trait Cluster: Send + Sync + 'static {
         pod: &PodRef,
         grace: Option<Grace>,
     ) -> impl Future<Output = Result<(), ClusterError>> + Send;
+
+    /// PATCHes the condition `DisruptionTarget` into a pod's status, with its UID.
+    fn mark_disruption(
+        &self,
+        pod: &PodRef,
+    ) -> impl Future<Output = Result<(), ClusterError>> + Send;
+
+    /// GETs a namespace: what it wants done about pods whose eviction is refused to the end.
+    fn namespace(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<BlockedWish, ClusterError>> + Send;
 
     /// POSTs an event about our Node. One that is there already is success.
     fn publish(&self, event: &NodeEvent) -> impl Future<Output = Result<(), ClusterError>> + Send;

@@ -10,8 +10,8 @@ mod names;
 
 use std::fmt;
 use std::panic::PanicHookInfo;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -63,12 +63,21 @@ pub struct Standing<'a> {
     pub is_resumed: bool,
 }
 
+/// What the last fact stood in: whoever panics cannot say.
+#[derive(Clone, Debug)]
+struct Remembered {
+    identity: Option<MachineIdentity>,
+    interruption: Option<InterruptionContext>,
+    at: Moment,
+}
+
 /// Turns facts into lines.
 pub struct Reporter {
     base: Base,
     lowest: Level,
     started: Moment,
     outlet: Box<dyn Outlet>,
+    last: Mutex<Option<Remembered>>,
 }
 
 impl fmt::Debug for Reporter {
@@ -89,11 +98,13 @@ impl Reporter {
             lowest,
             started,
             outlet,
+            last: Mutex::new(None),
         }
     }
 
     /// Reports one fact.
     pub fn report(&self, fact: &Fact, standing: &Standing<'_>, now: Now) {
+        self.remember(standing, now);
         let (event, level, msg) = headline::of(fact);
         let mut line = self.line(event, level, msg, standing, now);
         line.add_all(fields::of(fact, standing, &self.base.configuration));
@@ -106,16 +117,37 @@ impl Reporter {
 
     /// Reports a panic, wherever it happened.
     pub fn report_panic(&self, error: &str, location: &str, now: Now) {
+        // Whoever panicked may hold the lock: then this line does without.
+        let last = self.last.try_lock().ok().and_then(|last| last.clone());
+        let mut standing = Standing::default();
+        if let Some(last) = &last {
+            let since = now.at.since(last.at).as_secs_f64();
+            standing.identity = last.identity.as_ref();
+            standing.interruption = last.interruption.clone().map(|then| InterruptionContext {
+                seconds_left: then.seconds_left - since,
+                ..then
+            });
+        }
         let mut line = self.line(
             "agent.panicked",
             Level::Error,
             "a part of the agent panicked; the rest carries on".to_owned(),
-            &Standing::default(),
+            &standing,
             now,
         );
         line.add("error", json!(error));
         line.add("where", json!(location));
         self.put(&line);
+    }
+
+    fn remember(&self, standing: &Standing<'_>, now: Now) {
+        if let Ok(mut last) = self.last.try_lock() {
+            *last = Some(Remembered {
+                identity: standing.identity.cloned(),
+                interruption: standing.interruption.clone(),
+                at: now.at,
+            });
+        }
     }
 
     fn line(

@@ -1,13 +1,16 @@
 //! Pods, read and evicted.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, PodStatus};
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     DeleteOptions, ObjectMeta, OwnerReference, Preconditions,
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::answer;
+use crate::annotation::{blocked_wish, start_wish};
 use crate::plan::budget::Grace;
 use crate::plan::id::{PodRef, PodUid, ResourceVersion};
 use crate::plan::pod::{Owner, PodProgress, PodView, Termination};
@@ -82,6 +85,12 @@ pub(super) fn view(pod: Pod) -> Option<PodView> {
                 .map_or(grace, |seconds| Grace::of_spec(Some(seconds))),
         });
     let is_mirror = is_mirror(&metadata);
+    let start = start_wish(metadata.annotations.as_ref());
+    let when_blocked = blocked_wish(metadata.annotations.as_ref());
+    let created = metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| WallTime::from_millis(time.0.as_millisecond()));
     let owners = metadata.owner_references.unwrap_or_default();
     Some(PodView {
         pod: PodRef {
@@ -96,6 +105,9 @@ pub(super) fn view(pod: Pod) -> Option<PodView> {
         mounts_claim: mounts_claim(&spec),
         priority: spec.priority.unwrap_or(0),
         is_mirror,
+        start,
+        when_blocked,
+        created,
     })
 }
 
@@ -174,6 +186,22 @@ fn is_ready(status: &PodStatus) -> bool {
         .iter()
         .flatten()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// The body of a patch of a pod's status: why it is going to be deleted, as the node's own shutdown says it
+/// (<https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions>).
+pub(super) fn disruption_target(pod: &PodRef, since: WallTime) -> Value {
+    let since = Timestamp::from_millisecond(since.millis()).unwrap_or(Timestamp::UNIX_EPOCH);
+    json!({
+        "metadata": { "uid": pod.uid.as_str() },
+        "status": { "conditions": [{
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "TerminationBySpotInterruption",
+            "message": "EC2 takes this node, and a disruption budget kept the pod from being evicted",
+            "lastTransitionTime": format!("{since:.0}"),
+        }]},
+    })
 }
 
 /// The body of an eviction: of this very pod, with this grace period or its own.

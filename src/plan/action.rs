@@ -7,7 +7,7 @@ use super::budget::Grace;
 use super::id::{InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn};
 use super::node::{CordonPatch, NodeView};
 use super::notice::Announcement;
-use super::pod::PodView;
+use super::pod::{BlockedWish, PodView};
 use super::time::Moment;
 
 /// The number of one attempt; never used twice in a process.
@@ -49,6 +49,10 @@ pub enum Request {
     Evict(PodRef, Option<Grace>),
     /// Cluster: DELETE a pod, with the UID as precondition.
     Delete(PodRef, Option<Grace>),
+    /// Cluster: PATCH the condition `DisruptionTarget` into a pod's status.
+    MarkDisruption(PodRef),
+    /// Cluster: GET a namespace, for its annotation.
+    ReadNamespace(String),
     /// Cluster: POST an event about our Node.
     PublishEvent(NodeEvent),
     /// Balancer: which ports of this instance are registered, and in which state?
@@ -69,6 +73,8 @@ impl Request {
             | Self::WatchPods(_)
             | Self::Evict(..)
             | Self::Delete(..)
+            | Self::MarkDisruption(_)
+            | Self::ReadNamespace(_)
             | Self::PublishEvent(_) => Port::Cluster,
             Self::DescribeTargets(..) | Self::DeregisterTargets(..) => Port::Balancer,
         }
@@ -154,6 +160,8 @@ pub enum Outcome {
     Identity(MachineIdentity),
     /// Of [`Request::ReadNode`] and [`Request::Cordon`]: the node as it now is.
     Node(NodeView),
+    /// Of [`Request::ReadNamespace`]: what it wants done about blocked pods.
+    Namespace(BlockedWish),
     /// Of [`Request::ListPods`].
     Pods {
         /// Every pod of the node.
@@ -251,6 +259,15 @@ impl Failure {
             | FailureKind::Expired
             | FailureKind::Invalid => false,
         }
+    }
+
+    /// Whether the eviction of a pod was refused for reasons that may stay.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self.kind,
+            FailureKind::BlockedByBudget | FailureKind::TwoBudgets | FailureKind::Forbidden
+        )
     }
 
     /// Whether there was an answer at all.

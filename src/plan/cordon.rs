@@ -88,6 +88,7 @@ impl Cordon {
             Outcome::Failed(failure) => self.handle_failure(&failure, agenda, now),
             Outcome::Notice(_)
             | Outcome::Identity(_)
+            | Outcome::Namespace(_)
             | Outcome::Pods { .. }
             | Outcome::Targets(_)
             | Outcome::Done => self.read(agenda, now),

@@ -1,22 +1,39 @@
 //! The pods on their way off the node: each a small state machine, all sharing a window of calls in flight.
 
+mod blocked;
 mod call;
 mod passage;
+mod start;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::blocked::{Namespaces, note_refusal};
 use self::call::{Next, Trouble, refusal_wait};
 use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Urgency};
-use super::action::{Outcome, WatchEvent};
-use super::budget::{Margins, Window};
+use self::start::SecondWave;
+use super::action::{Outcome, Request, WatchEvent};
+use super::budget::{Grace, Margins, Window};
 use super::fact::{BlockReason, Fact, GoneOutcome, PodNews, Tally};
 use super::id::PodUid;
 use super::notice::Interruption;
-use super::pod::{PodProgress, PodView};
+use super::pod::{Exemption, Owner, PodProgress, PodView};
 use super::task::{Agenda, Task};
 use super::time::{Moment, Now, WallTime};
+
+/// A termination that would outlive the node is ended so long before the pod should have stopped: with a grace period
+/// of one second the kubelet gives two.
+const HURRY_BEFORE_STOP: Duration = Duration::from_secs(2);
+
+/// The shortest grace period that is one: 0 would remove the object without the kubelet.
+const HURRIED_GRACE: Grace = Grace::from_secs(1);
+
+/// So often that is tried: there are two seconds for it, and then the node's end does it.
+const HURRIES: u32 = 5;
+
+/// So many pods of one controller are evicted that it put onto the cordoned node.
+const RECREATIONS: usize = 3;
 
 /// Answers of 403 after which evicting is given up.
 const FORBIDDEN_TRIES: u32 = 3;
@@ -30,11 +47,22 @@ pub enum OnBlocked {
     Wait,
 }
 
+/// When the pods of Jobs are evicted: their work so far is lost, whenever that is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JobPods {
+    /// With the others, so that they start again elsewhere the sooner.
+    #[default]
+    Now,
+    /// As late as possible: the last seconds may be enough for the work to end.
+    Late,
+}
+
 /// What the drain is told once.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub(super) margins: Margins,
     pub(super) on_blocked: OnBlocked,
+    pub(super) job_pods: JobPods,
     pub(super) max_in_flight: usize,
     pub(super) agent: Option<PodUid>,
 }
@@ -49,6 +77,14 @@ pub(super) struct Drain {
     pods: BTreeMap<PodUid, Pod>,
     /// Pods whose time has come and that wait for a free slot.
     ready: BTreeSet<(Urgency, PodUid)>,
+    /// Critical pods that wait for the others to be gone.
+    held: BTreeSet<PodUid>,
+    second_wave: SecondWave,
+    namespaces: Namespaces,
+    /// When the node was cordoned, in the API server's time.
+    cordoned: Option<WallTime>,
+    /// The pods that each controller has put onto the cordoned node, and that are evicted all the same.
+    recreated: BTreeMap<(String, Owner), BTreeSet<PodUid>>,
     /// Pods with a call in flight.
     calling: BTreeSet<PodUid>,
     last_accepted_call: Option<Moment>,
@@ -74,6 +110,11 @@ impl Drain {
             deadline_wall: interruption.deadline_wall,
             pods: BTreeMap::new(),
             ready: BTreeSet::new(),
+            held: BTreeSet::new(),
+            second_wave: SecondWave::Held,
+            namespaces: Namespaces::default(),
+            cordoned: None,
+            recreated: BTreeMap::new(),
             calling: BTreeSet::new(),
             last_accepted_call: None,
             last_gone: None,
@@ -131,12 +172,24 @@ impl Drain {
                 agenda.wait(Task::Pod(uid.clone()), now + ACKNOWLEDGEMENT);
                 Wish::List
             }
-            Course::Exempt(_)
-            | Course::Finished
-            | Course::Calling { .. }
-            | Course::Stopping { .. }
-            | Course::Gone(_) => Wish::Nothing,
+            Course::Stopping { ends, .. } => {
+                self.hurry(uid, ends, agenda, now);
+                Wish::Nothing
+            }
+            Course::Exempt(_) | Course::Finished | Course::Calling { .. } | Course::Gone(_) => {
+                Wish::Nothing
+            }
         }
+    }
+
+    /// It may be time for the second wave.
+    pub(super) fn handle_second_wave_due(&mut self, agenda: &mut Agenda, now: Moment) {
+        self.fill_window(agenda, now);
+    }
+
+    /// The node takes no new pods: who still comes tolerates that.
+    pub(super) fn handle_cordoned(&mut self, now: Moment) {
+        self.cordoned.get_or_insert(self.wall_time_of(now));
     }
 
     /// Takes what came of a call.
@@ -155,23 +208,32 @@ impl Drain {
         if !matches!(outcome, Outcome::Failed(_)) {
             self.last_accepted_call = self.last_accepted_call.max(pod.record.last_call);
         }
+        let is_failure = matches!(outcome, Outcome::Failed(_));
+        if is_failure && pod.record.hurries > 0 && matches!(pod.course, Course::Stopping { .. }) {
+            let wait = pod.record.failure_wait(agenda);
+            agenda.wait(Task::Pod(uid.clone()), now + wait);
+        }
         if let Course::Calling { call, grace, sent } = pod.course {
             match outcome {
                 Outcome::Failed(failure) => {
                     pod.record.note(failure, grace);
-                    match self.terms.next_step(pod, call, failure, agenda, now) {
+                    if failure.is_refusal() {
+                        note_refusal(pod, &mut self.namespaces, agenda, now);
+                    }
+                    match Terms::next_step(pod, call, failure, agenda, now) {
                         Next::Look => pod.answer(Answer::Vanished, call, sent, agenda, now),
                         Next::Again(moment) => {
                             pod.course = Course::Waiting;
                             agenda.wait(Task::Pod(uid.clone()), moment);
                         }
                     }
-                    pod.tell_blocked(failure, self.first_seen, self.terms.on_blocked, agenda, now);
+                    pod.tell_blocked(failure, self.first_seen, agenda, now);
                 }
                 Outcome::Done
                 | Outcome::Notice(_)
                 | Outcome::Identity(_)
                 | Outcome::Node(_)
+                | Outcome::Namespace(_)
                 | Outcome::Pods { .. }
                 | Outcome::Targets(_) => {
                     pod.record.was_answered = true;
@@ -200,9 +262,20 @@ impl Drain {
                 pod.view.mounts_claim,
                 &self.terms.margins,
             );
-            if pod.course == Course::Waiting {
+            if pod.course == Course::Waiting && pod.record.attempts > 0 {
                 agenda.close(&Task::Pod(uid.clone()));
                 self.ready.insert((pod.urgency(), uid.clone()));
+            }
+            if let Course::Stopping { .. } = pod.course
+                && !agenda.is_trying(&Task::Pod(uid.clone()))
+            {
+                agenda.wait(Task::Pod(uid.clone()), now);
+            }
+        }
+        for uid in self.unstarted() {
+            if let Some(pod) = self.pods.remove(&uid) {
+                self.line_up(&pod, agenda, now);
+                self.pods.insert(uid, pod);
             }
         }
         self.fill_window(agenda, now);
@@ -214,7 +287,7 @@ impl Drain {
             if pod.is_left() && !pod.record.told_left {
                 pod.record.told_left = true;
                 let news = PodNews::Left {
-                    reason: pod.left_reason(self.terms.on_blocked),
+                    reason: pod.left_reason(),
                     error: pod.record.last_error.clone(),
                 };
                 agenda.tell(Fact::Pod(pod.fact(self.first_seen, now), news));
@@ -292,25 +365,92 @@ impl Drain {
 
     fn ends_late(&self, pod: &Pod, ends: WallTime) -> bool {
         // The timestamp has whole seconds and the grace was rounded up: up to a second past S is in time.
-        let stop_by = self.deadline_wall - self.deadline.since(pod.window.stop_by);
-        ends.since(stop_by) > Duration::from_secs(1)
+        ends.since(self.wall_time_of(pod.window.stop_by)) > Duration::from_secs(1)
+    }
+
+    /// The API server's time at a moment.
+    fn wall_time_of(&self, moment: Moment) -> WallTime {
+        if moment > self.deadline {
+            self.deadline_wall + moment.since(self.deadline)
+        } else {
+            self.deadline_wall - self.deadline.since(moment)
+        }
+    }
+
+    /// The moment of a time of the API server's.
+    fn moment_of(&self, time: WallTime) -> Moment {
+        if time > self.deadline_wall {
+            self.deadline + time.since(self.deadline_wall)
+        } else {
+            self.deadline - self.deadline_wall.since(time)
+        }
+    }
+
+    /// Pods that wait and that nothing was done for yet.
+    fn unstarted(&self) -> Vec<PodUid> {
+        let waiting = self
+            .pods
+            .iter()
+            .filter(|(_, pod)| pod.course == Course::Waiting && pod.record.attempts == 0);
+        waiting.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// Ends a termination in time that somebody else began and that would outlive the node. A shorter grace acts on a
+    /// pod that is terminating, and no budget is asked (measured).
+    fn hurry(&mut self, uid: &PodUid, ends: WallTime, agenda: &mut Agenda, now: Moment) {
+        let Some(pod) = self.pods.get(uid) else {
+            return;
+        };
+        let is_short = pod
+            .view
+            .termination
+            .is_none_or(|termination| termination.grace <= HURRIED_GRACE);
+        let is_tried_out = pod.record.hurries >= HURRIES;
+        if is_short || is_tried_out || !self.ends_late(pod, ends) || now >= self.deadline {
+            return;
+        }
+        let due = pod.window.stop_by - HURRY_BEFORE_STOP;
+        if now < due {
+            agenda.wait(Task::Pod(uid.clone()), due);
+            return;
+        }
+        let request = Request::Evict(pod.view.pod.clone(), Some(HURRIED_GRACE));
+        let give_up = (now + Duration::from_secs(5)).min(self.deadline);
+        agenda.attempt(Task::Pod(uid.clone()), request, Some(give_up));
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.record.hurries += 1;
+        }
+    }
+
+    /// Whether this controller has put pods onto the cordoned node too often to go on evicting them.
+    fn is_recreated_for_ever(&mut self, view: &PodView) -> bool {
+        let came_later = self
+            .cordoned
+            .zip(view.created)
+            .is_some_and(|(cordoned, created)| created > cordoned);
+        let Some(owner) = view.owner.clone().filter(|_| came_later) else {
+            return false;
+        };
+        let key = (view.pod.namespace.clone(), owner);
+        let evicted = self.recreated.entry(key).or_default();
+        if evicted.len() < RECREATIONS {
+            evicted.insert(view.pod.uid.clone());
+        }
+        !evicted.contains(&view.pod.uid)
     }
 
     fn handle_seen(&mut self, view: PodView, agenda: &mut Agenda, now: Now) {
         let uid = view.pod.uid.clone();
-        let pod = match self.pods.entry(uid.clone()) {
+        match self.pods.entry(uid.clone()) {
             Entry::Occupied(known) if !known.get().has_come_back(&view) => {
                 let pod = known.into_mut();
+                pod.heed(view.when_blocked, agenda);
                 pod.view = view;
-                pod
             }
-            entry @ (Entry::Vacant(_) | Entry::Occupied(_)) => {
-                let pod = Pod::new(view, &self.terms, self.deadline);
-                if pod.course == Course::Waiting {
-                    self.ready.insert((pod.urgency(), uid.clone()));
-                }
-                entry.insert_entry(pod).into_mut()
-            }
+            Entry::Vacant(_) | Entry::Occupied(_) => self.take_in(view, agenda, now.at),
+        }
+        let Some(pod) = self.pods.get_mut(&uid) else {
+            return;
         };
         match pod.course {
             Course::Exempt(_) | Course::Finished | Course::Gone(_) => {}
@@ -318,14 +458,32 @@ impl Drain {
             | Course::Calling { .. }
             | Course::Answered { .. }
             | Course::Stopping { .. } => {
+                let is_finished = pod.view.progress == PodProgress::Finished;
                 if let Some(termination) = pod.view.termination {
                     pod.handle_termination(termination, self.first_seen, agenda, now.at);
+                    self.hurry(&uid, termination.deletion_timestamp, agenda, now.at);
                 }
-                if pod.view.progress == PodProgress::Finished {
+                if is_finished {
                     self.handle_gone(&uid, agenda, now.at);
                 }
             }
         }
+    }
+
+    /// Takes in a pod that was not here before.
+    fn take_in(&mut self, view: PodView, agenda: &mut Agenda, now: Moment) {
+        let uid = view.pod.uid.clone();
+        let is_recreated = self.is_recreated_for_ever(&view);
+        let mut pod = Pod::new(view, &self.terms, self.deadline);
+        pod.heed(self.namespaces.wish(&pod.view.pod.namespace), agenda);
+        if pod.course == Course::Waiting {
+            if is_recreated {
+                pod.course = Course::Exempt(Exemption::Recreated);
+            } else {
+                self.line_up(&pod, agenda, now);
+            }
+        }
+        self.pods.insert(uid, pod);
     }
 
     /// A list asked for well after an answer still shows the pod alive: the answer meant nothing. A webhook that forces
@@ -352,19 +510,12 @@ impl Drain {
         pod.record.doubt = Doubt::Clear;
         pod.record.refusals += 1;
         let wait = agenda.jitter().around(refusal_wait(pod.record.refusals));
-        let moment = self
-            .terms
-            .not_past_last_start(pod, Trouble::Refused(call), now + wait, now);
+        note_refusal(pod, &mut self.namespaces, agenda, now);
+        let moment = Terms::not_past_last_start(pod, Trouble::Refused(call), now + wait, now);
         pod.course = Course::Waiting;
         agenda.wait(Task::Pod(uid.clone()), moment);
         if answer == Answer::Accepted {
-            pod.block(
-                BlockReason::Unacknowledged,
-                self.first_seen,
-                self.terms.on_blocked,
-                agenda,
-                now,
-            );
+            pod.block(BlockReason::Unacknowledged, self.first_seen, agenda, now);
         }
     }
 
@@ -385,14 +536,17 @@ impl Drain {
         }
         pod.handle_gone(self.first_seen, agenda, now);
         self.calling.remove(uid);
+        self.held.remove(uid);
         self.last_gone = Some(now);
         agenda.close(&Task::Pod(uid.clone()));
+        agenda.close(&Task::Mark(uid.clone()));
     }
 
     fn fill_window(&mut self, agenda: &mut Agenda, now: Moment) {
         if now >= self.deadline {
             return;
         }
+        self.begin_second_wave_if_due(agenda, now);
         while self.calling.len() < self.terms.max_in_flight {
             let Some((_, uid)) = self.ready.pop_first() else {
                 return;
@@ -401,7 +555,7 @@ impl Drain {
             if let Some(pod) = self.pods.get_mut(&uid)
                 && pod.course == Course::Waiting
             {
-                self.terms.call(pod, self.deadline, agenda, now);
+                Terms::call(pod, self.deadline, agenda, now);
                 self.calling.insert(uid);
             }
         }

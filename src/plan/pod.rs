@@ -23,10 +23,52 @@ pub struct PodView {
     pub priority: i32,
     /// Whether it is the mirror of a static pod: annotation `kubernetes.io/config.mirror`, or owned by the Node.
     pub is_mirror: bool,
+    /// When it wants its eviction to begin.
+    pub start: StartWish,
+    /// What it wants done when its eviction is refused to the end.
+    pub when_blocked: BlockedWish,
+    /// `metadata.creationTimestamp`, in the API server's time.
+    pub created: Option<WallTime>,
+}
+
+/// When an eviction should begin, as the pod's owner put it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartWish {
+    /// As soon as there is reason to.
+    #[default]
+    AtOnce,
+    /// As late as possible: annotation `karpenter.sh/do-not-disrupt: "true"` or
+    /// `cluster-autoscaler.kubernetes.io/safe-to-evict: "false"`. Both are about disruptions that somebody chooses; this one
+    /// comes anyway, but every second may be worth something to such a pod.
+    Late,
+}
+
+/// What should become of a pod whose eviction is refused to the last useful moment, as its owner put it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BlockedWish {
+    /// What the agent is configured to do.
+    #[default]
+    AsConfigured,
+    /// No deletion: annotation `spot-interrupt-handler/on-blocked: wait` on the pod or its namespace.
+    Wait,
+}
+
+/// System-critical pods serve the others while these move away: `system-cluster-critical` has this priority, and
+/// `system-node-critical` a higher one
+/// (<https://kubernetes.io/docs/tasks/administer-cluster/guaranteed-scheduling-critical-addon-pods/>).
+const CRITICAL_PRIORITY: i32 = 2_000_000_000;
+
+/// Which pods leave together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wave {
+    /// All others.
+    Ordinary,
+    /// What the cluster itself needs.
+    Critical,
 }
 
 /// The controller of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
     /// Its kind, of whatever API group.
     pub kind: String,
@@ -65,9 +107,21 @@ pub enum Exemption {
     Mirror,
     /// It is the agent itself.
     Agent,
+    /// Its controller puts one after the other onto the cordoned node: what tolerates that is not stopped by evictions.
+    Recreated,
 }
 
 impl PodView {
+    /// The wave it leaves with.
+    #[must_use]
+    pub const fn wave(&self) -> Wave {
+        if self.priority >= CRITICAL_PRIORITY {
+            Wave::Critical
+        } else {
+            Wave::Ordinary
+        }
+    }
+
     /// Why this pod is not evicted, if it is not. A DaemonSet is known by the controller's kind in any API group: what
     /// recreates pods on a cordoned node does so whoever wrote it.
     #[must_use]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::budget::Margins;
-use super::drain::OnBlocked;
+use super::drain::{JobPods, OnBlocked};
 use super::targets::ConfiguredGroup;
 
 /// What the operator decided.
@@ -17,6 +17,8 @@ pub struct Policy {
     pub margins: Margins,
     /// What is done about pods behind closed budgets.
     pub on_blocked: OnBlocked,
+    /// When the pods of Jobs are evicted.
+    pub job_pods: JobPods,
     /// How many evictions are in flight at most.
     pub max_in_flight: usize,
     /// The target groups that are to let go of this instance.
@@ -35,6 +37,7 @@ impl Default for Policy {
                 kept_grace: Duration::from_secs(60),
             },
             on_blocked: OnBlocked::Delete,
+            job_pods: JobPods::Now,
             max_in_flight: 64,
             groups: Vec::new(),
         }

@@ -77,7 +77,10 @@ impl Response {
     ) -> Self {
         let cordon = Cordon::begin(&interruption, instance, view, agenda, now.at);
         let sight = Sight::begin(agenda, now.at);
-        let drain = Drain::new(terms, &interruption);
+        let mut drain = Drain::new(terms, &interruption);
+        if let Some(done) = cordon.done_at() {
+            drain.handle_cordoned(done);
+        }
         let mut response = Self {
             begun: now.at,
             node,
@@ -175,6 +178,9 @@ impl Response {
                     agenda.wait(Task::Pod(uid), later);
                 }
             }
+            Task::Mark(uid) => self.drain.handle_mark_due(&uid, agenda, now.at),
+            Task::Namespace(name) => Drain::handle_namespace_due(&name, agenda, now.at),
+            Task::SecondWave => self.drain.handle_second_wave_due(agenda, now.at),
             Task::Group(index) => {
                 if let TargetsStep::Begun(instance, targets) = &mut self.targets {
                     targets.handle_due(index, instance, agenda, now.at);
@@ -215,6 +221,9 @@ impl Response {
             Task::Cordon => {
                 self.cordon
                     .handle_outcome(outcome, &self.interruption, instance, agenda, now.at);
+                if let Some(done) = self.cordon.done_at() {
+                    self.drain.handle_cordoned(done);
+                }
             }
             Task::See => match outcome {
                 Outcome::Pods { pods, version } => {
@@ -226,6 +235,7 @@ impl Response {
                 Outcome::Notice(_)
                 | Outcome::Identity(_)
                 | Outcome::Node(_)
+                | Outcome::Namespace(_)
                 | Outcome::Targets(_)
                 | Outcome::Done => self.sight.handle_break(None, agenda, now.at),
                 Outcome::Failed(failure) => {
@@ -233,6 +243,7 @@ impl Response {
                 }
             },
             Task::Pod(uid) => self.handle_pod_outcome(&uid, &outcome, agenda, now.at),
+            Task::Namespace(name) => self.drain.handle_namespace(&name, &outcome, agenda, now.at),
             Task::Group(index) => self.handle_group_outcome(index, outcome, agenda, now.at),
             Task::Publish(kind) => self.handle_published(kind, &outcome, agenda, now.at),
             Task::Poll
@@ -240,6 +251,8 @@ impl Response {
             | Task::Heartbeat
             | Task::Recall
             | Task::WatchSilence
+            | Task::Mark(_)
+            | Task::SecondWave
             | Task::Progress
             | Task::Verdict
             | Task::Deadline => {}

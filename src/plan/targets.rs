@@ -144,6 +144,7 @@ impl Targets {
             | Outcome::Notice(_)
             | Outcome::Identity(_)
             | Outcome::Node(_)
+            | Outcome::Namespace(_)
             | Outcome::Pods { .. } => group.handle_deregistered(self.first_seen, agenda, now),
         };
         match next {

@@ -27,6 +27,12 @@ pub enum Task {
     WatchSilence,
     /// When the next call for this pod is due, or what it answered is looked for.
     Pod(PodUid),
+    /// When this pod gets the condition that tells why it is deleted.
+    Mark(PodUid),
+    /// When this namespace is asked again what it wants done about blocked pods.
+    Namespace(String),
+    /// When the critical pods follow the others.
+    SecondWave,
     /// When the next call for this target group is due; the number is its place in the list.
     Group(usize),
     /// When this event is published again, until it is.
@@ -169,6 +175,12 @@ impl Agenda {
     #[must_use]
     pub fn is_open(&self, task: &Task) -> bool {
         self.table.contains_key(task)
+    }
+
+    /// Whether `task` waits for this very moment.
+    #[must_use]
+    pub fn waits_until(&self, task: &Task, moment: Moment) -> bool {
+        matches!(self.table.get(task), Some(Progress::Due(due)) if *due == moment)
     }
 
     /// Whether any task that `pick` picks waits or is under way.

@@ -20,14 +20,16 @@ use super::node::{
     Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, NodeView, Scheduling,
 };
 use super::notice::{InterruptionAction, Machine};
-use super::pod::{Owner, PodProgress, PodView};
+use super::pod::{BlockedWish, Owner, PodProgress, PodView};
 use super::targets::ConfiguredGroup;
 use stage::{
     Stage, bookmark, describe, failed, first_list, gone, group, instance, next_list, node, now,
     pod, pods, policy, seen, silent, target, terminating, wall, with_group,
 };
 
+mod blocked;
 mod stage;
+mod waves;
 
 #[test]
 fn while_no_notice_is_there_only_the_metadata_service_is_asked() {
@@ -283,6 +285,8 @@ fn seen_too_late_a_pod_gets_one_eviction_and_its_refusal_is_answered_by_the_dele
     let mut stage = Stage::draining(policy(), 20.0, vec![pod("web", 30)]);
     assert_eq!(stage.pod_calls(), [("evict", "web", Some(12))]);
     stage.answer_pod("web", failed(FailureKind::BlockedByBudget, 429));
+    let namespace = Request::ReadNamespace("shop".to_owned());
+    stage.answer(&namespace, Outcome::Namespace(BlockedWish::AsConfigured));
     stage.forward_to_next_pod_call();
     assert!((stage.at - 5.0).abs() < 1e-6);
     assert_eq!(stage.pod_calls(), [("delete", "web", Some(12))]);

@@ -28,6 +28,7 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
                 rounded(configuration.poll_interval_seconds),
             ),
             ("imds_endpoint", json!(configuration.imds_endpoint)),
+            ("discover", json!("none")),
             ("target_groups", json!(configuration.target_groups)),
             ("resumed", json!(*origin == Origin::Resumed)),
         ],
@@ -71,7 +72,11 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
             vec![("since_seconds", seconds(*since)), ("error", json!(error))]
         }
         Fact::ApiRecovered { since } => vec![("since_seconds", seconds(*since))],
-        Fact::AnnotationUnknown { found } => vec![("found", json!(found))],
+        // An annotation may well be empty; a field is not.
+        Fact::AnnotationUnknown { found } => {
+            let found = Some(found.as_str()).filter(|found| !found.is_empty());
+            with(Vec::new(), "found", found)
+        }
         Fact::InterruptionNoticed(notice) | Fact::InterruptionResumed(notice) => {
             notice_fields(notice)
         }
@@ -103,7 +108,7 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
             "http_status",
             *http_status,
         ),
-        Fact::Pod(pod, news) => pod_fields(pod, news),
+        Fact::Pod(pod, news) => pod_fields(pod, news, standing),
         Fact::Target(target, news) => target_fields(target, news),
         Fact::DrainProgress {
             pods_gone,
@@ -138,7 +143,7 @@ fn notice_fields(notice: &NoticeFact) -> Fields {
     )
 }
 
-fn pod_fields(pod: &PodFact, news: &PodNews) -> Fields {
+fn pod_fields(pod: &PodFact, news: &PodNews, standing: &Standing<'_>) -> Fields {
     let mut fields = vec![
         ("namespace", json!(pod.pod.namespace)),
         ("pod", json!(pod.pod.name)),
@@ -169,7 +174,10 @@ fn pod_fields(pod: &PodFact, news: &PodNews) -> Fields {
                 ("reason", json!(block_reason(*reason))),
                 ("attempts", json!(attempts)),
             ]);
-            fields = with(fields, "delete_at_seconds_left", delete_in.map(rounded));
+            // On the scale of the line's own `seconds_left`, so that the two can be compared.
+            let left = standing.interruption.as_ref().map(|it| it.seconds_left);
+            let delete_at = left.zip(*delete_in).map(|(left, after)| left - after);
+            fields = with(fields, "delete_at_seconds_left", delete_at.map(rounded));
         }
         PodNews::Deleted {
             reason,

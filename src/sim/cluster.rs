@@ -38,6 +38,7 @@ pub struct Cluster {
     terminating_namespaces: BTreeSet<String>,
     dry_run_namespaces: BTreeSet<String>,
     events: BTreeMap<(String, String), Event>,
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
     version: u64,
     history: Vec<Change>,
     forgotten: u64,
@@ -135,6 +136,7 @@ impl Cluster {
             terminating_namespaces: BTreeSet::new(),
             dry_run_namespaces: BTreeSet::new(),
             events: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
             version: FIRST_VERSION,
             history: Vec::new(),
             forgotten: FIRST_VERSION,
@@ -191,6 +193,18 @@ impl Cluster {
     /// Adds a budget.
     pub fn add_budget(&mut self, budget: Budget) {
         self.budgets.push(budget);
+    }
+
+    /// Annotates a namespace.
+    pub fn annotate_namespace(&mut self, namespace: &str, key: &str, value: &str) {
+        let annotations = self.namespaces.entry(namespace.to_owned()).or_default();
+        annotations.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// The annotations of a namespace.
+    #[must_use]
+    pub fn namespace_annotations(&self, namespace: &str) -> BTreeMap<String, String> {
+        self.namespaces.get(namespace).cloned().unwrap_or_default()
     }
 
     /// Somebody deletes a namespace.
@@ -593,7 +607,7 @@ impl Cluster {
                 if was_terminating {
                     self.note(key, ChangeKind::Modified);
                 }
-                self.leave(key);
+                self.leave(key, now);
             }
         }
     }
@@ -605,11 +619,11 @@ impl Cluster {
         };
         pod.terminate(Some(0), way, now);
         self.note(key, ChangeKind::Modified);
-        self.leave(key);
+        self.leave(key, now);
     }
 
     /// Removes the object, unless a finalizer holds it.
-    fn leave(&mut self, key: &PodKey) {
+    fn leave(&mut self, key: &PodKey, now: Now) {
         let is_held = self
             .pods
             .get(key)
@@ -619,6 +633,9 @@ impl Cluster {
         }
         self.note(key, ChangeKind::Deleted);
         if let Some(pod) = self.pods.remove(key) {
+            if pod.comes_back {
+                self.add_pod(pod.successor(now));
+            }
             self.departed.push(pod);
         }
     }

@@ -4,6 +4,7 @@
 //! world in the end. It knows the weather, and asks for nothing that the weather did not allow.
 
 mod ending;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,18 +12,19 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::World;
+use super::journal::Service;
 use super::pod::Pod;
 use super::ports::{PodCall, PodVerb, Witness};
 use super::refused::Refused;
 use super::setting::Setting;
 use crate::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation};
 use crate::plan::budget::{Grace, LONGEST_NOTICE, Margins, SHORTEST_PLAN, Window};
-use crate::plan::drain::OnBlocked;
+use crate::plan::drain::{JobPods, OnBlocked};
 use crate::plan::id::{InstanceId, PodUid, TargetGroupArn};
 use crate::plan::node::{Annotation, CordonOwner};
-use crate::plan::time::{Moment, Now};
+use crate::plan::time::{Moment, Now, WallTime};
 use crate::report::{Level, Line};
-use crate::sim::pod::Volume;
+use crate::sim::pod::{Signal, Volume};
 
 /// A call may wait this long at the server: the agent gives it up after twelve seconds, the server does not.
 const ECHO: Duration = Duration::from_secs(15);
@@ -61,6 +63,8 @@ struct Process {
     /// When it first knew of the interruption.
     saw: Option<Moment>,
     started: Moment,
+    /// When it knew the node to be cordoned.
+    cordoned: Option<WallTime>,
     /// D as it has it.
     deadline: Option<Moment>,
     verdicts: u32,
@@ -76,11 +80,27 @@ struct Summary {
     is_complete: bool,
 }
 
+/// What the setting is like, as far as rules depend on it.
+#[derive(Clone, Copy, Debug)]
+struct Conditions {
+    /// Nothing happens but the interruption.
+    is_calm: bool,
+    /// The API server is always there and current, and the node's clock right.
+    is_steady: bool,
+    /// A call may be at the API server for long.
+    is_slow: bool,
+}
+
 /// Looks on, and remembers what was wrong.
 #[derive(Debug)]
 pub struct Judge {
     margins: Margins,
     on_blocked: OnBlocked,
+    job_pods: JobPods,
+    waiting_namespaces: Vec<&'static str>,
+    conditions: Conditions,
+    /// The pods that were put back by their controller, and evicted, by process and controller.
+    put_back: BTreeMap<(u32, String), BTreeSet<PodUid>>,
     processes: BTreeMap<u32, Process>,
     under_way: BTreeSet<(u32, PodUid)>,
     /// Pods that were refused because of a budget, or that nothing was done about although it was said to be.
@@ -111,6 +131,17 @@ impl Judge {
         Self {
             margins: setting.policy().margins,
             on_blocked: setting.on_blocked,
+            job_pods: setting.job_pods,
+            waiting_namespaces: setting.waiting_namespaces.clone(),
+            conditions: Conditions {
+                is_calm: setting.is_calm(),
+                is_steady: setting.is_steady(),
+                is_slow: setting
+                    .spells
+                    .iter()
+                    .any(|spell| spell.service == Service::Kubernetes),
+            },
+            put_back: BTreeMap::new(),
             processes: BTreeMap::new(),
             under_way: BTreeSet::new(),
             blocked: BTreeSet::new(),
@@ -185,6 +216,7 @@ impl Judge {
             "interruption.resumed" => {
                 heard.saw.get_or_insert(now);
             }
+            "node.cordoned" => heard.cordoned = Some(line.at),
             "interruption.changed" => self.tightened = now,
             "drain.completed" | "drain.incomplete" => {
                 heard.verdicts += 1;
@@ -345,7 +377,11 @@ impl Judge {
             .zip(self.deadline_of(call.process))
             .map(|(pod, deadline)| self.window(pod, deadline));
         let is_early = window.is_some_and(|window| now + ROUNDING < window.last_start);
-        if is_early || self.on_blocked == OnBlocked::Wait {
+        // Who cannot read a namespace in time cannot know what it wants.
+        let is_known = pod.is_some_and(|pod| {
+            self.conditions.is_calm || !self.waiting_namespaces.contains(&pod.namespace.as_str())
+        });
+        if is_early || is_known && pod.is_some_and(|pod| self.waits(pod)) {
             let detail = format!("{} was deleted", call.pod.name);
             let rule = "a budget is broken only when the last useful moment has come";
             self.breaks(rule, detail, now);
@@ -355,7 +391,10 @@ impl Judge {
     /// Two calls may both take effect when an answer is lost; the second must not take from the first what it gave.
     fn a_pod_gets_one_stop_signal(&mut self, call: &PodCall, world: &World, now: Moment) {
         let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
-        let signals = pod.map_or(0, |pod| pod.signals.len());
+        let signals = pod.map_or(0, |pod| {
+            let own = |signal: &&Signal| !self.hurries(call.process, pod, signal);
+            pod.signals.iter().filter(own).count()
+        });
         // Who is shown a pod as it was cannot know that it is terminating, and two who call at the same moment do not either.
         let is_alone = !self.has_companion(call.process, now)
             && !self.evicted_by_others.contains(&call.pod.uid);
@@ -365,15 +404,16 @@ impl Judge {
         }
     }
 
-    /// Whether another process works beside this one, or has until so lately that its last calls may still act.
+    /// Whether another process works or has worked beside this one, or ended so lately that its last calls may still act.
     fn has_companion(&self, process: u32, now: Moment) -> bool {
         let Some(own) = self.processes.get(&process) else {
             return false;
         };
         self.processes.iter().any(|(id, other)| {
             let overlaps = other.ended.is_none_or(|ended| ended > own.started);
-            let acts = other.ended.is_none_or(|ended| ended + ECHO > now);
-            *id != process && overlaps && acts
+            let echoes =
+                self.conditions.is_slow && other.ended.is_some_and(|ended| ended + ECHO > now);
+            *id != process && (overlaps || echoes)
         })
     }
 
@@ -445,6 +485,12 @@ impl Witness for Judge {
         self.nothing_is_done_to_pods_after_the_deadline(call, now);
         self.a_budget_is_broken_only_when_the_last_useful_moment_has_come(call, world, now);
         self.the_number_of_calls_is_bounded(call, now);
+        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        if let Some(pod) = pod {
+            self.a_late_pod_is_left_alone_until_it_is_time(call, pod, now);
+            self.critical_pods_follow_the_others(call, pod, world, now);
+            self.a_controller_that_puts_its_pods_back_is_not_fought(call, pod, now);
+        }
     }
 
     fn pod_call_ends(&mut self, call: &PodCall) {
@@ -469,6 +515,9 @@ impl Witness for Judge {
             self.blocked.insert(call.pod.uid.clone());
         }
         self.a_pod_gets_one_stop_signal(call, world, now.at);
+        if call.verb == PodVerb::Delete && answer.is_ok() {
+            self.a_pod_that_is_deleted_says_why(call, world, now.at);
+        }
     }
 
     fn node_patched(&mut self, world: &World, now: Now) {

@@ -59,6 +59,10 @@ pub struct Pod {
     pub signals: Vec<Signal>,
     /// How it ended.
     pub end: Option<End>,
+    /// `metadata.creationTimestamp`, where it matters: in whole seconds.
+    pub created: Option<WallTime>,
+    /// Whether its controller puts it back onto this node, cordoned or not, as soon as it is gone.
+    pub comes_back: bool,
     kubelet: Kubelet,
 }
 
@@ -178,8 +182,15 @@ impl Pod {
             disruption_target: None,
             signals: Vec::new(),
             end: None,
+            created: None,
+            comes_back: false,
             kubelet: Kubelet::Running,
         }
+    }
+
+    /// Adds an annotation.
+    pub fn annotate(&mut self, key: &str, value: &str) {
+        self.annotations.insert(key.to_owned(), value.to_owned());
     }
 
     /// Whether the API server asks no disruption budget before it evicts the pod: it does not run, or not any more.
@@ -189,6 +200,29 @@ impl Pod {
             self.phase,
             Phase::Pending | Phase::Succeeded | Phase::Failed
         ) || self.deletion.is_some()
+    }
+
+    /// The pod that its controller puts in its place.
+    pub(super) fn successor(&self, now: Now) -> Self {
+        let (stem, generation) = self
+            .name
+            .rsplit_once("-again-")
+            .and_then(|(stem, number)| Some((stem, number.parse::<u32>().ok()?)))
+            .unwrap_or((&self.name, 0));
+        let name = format!("{stem}-again-{}", generation + 1);
+        let uid = PodUid::new(format!("{}.{name}.1", self.namespace));
+        Self {
+            owner: self.owner.clone(),
+            labels: self.labels.clone(),
+            annotations: self.annotations.clone(),
+            grace: self.grace,
+            priority: self.priority,
+            volume: self.volume,
+            stops_after: self.stops_after,
+            created: Some(WallTime::from_millis(now.wall.millis() / 1_000 * 1_000)),
+            comes_back: true,
+            ..Self::new(&self.namespace, &name, uid, self.node.clone())
+        }
     }
 
     /// Whether it is the mirror of a static pod, which only the kubelet can stop.

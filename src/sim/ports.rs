@@ -23,6 +23,7 @@ use super::node::NodePatch;
 use super::pod::Pod;
 use super::refused::Refused;
 use super::stage::Stage;
+use crate::annotation::blocked_wish;
 use crate::clock::Clock;
 use crate::plan::action::{
     Freshness, MachineIdentity, NodeEvent, Ports as TargetPorts, Target, WatchEvent,
@@ -31,7 +32,7 @@ use crate::plan::budget::Grace;
 use crate::plan::id::{InstanceId, NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn};
 use crate::plan::node::{CordonPatch, NodeView};
 use crate::plan::notice::{AnnouncedAction, Announcement};
-use crate::plan::pod::PodView;
+use crate::plan::pod::{BlockedWish, PodView};
 use crate::plan::time::{Moment, Now, WallTime};
 use crate::ports::{Balancer, BalancerError, Cluster, ClusterError, Metadata, MetadataError};
 
@@ -426,6 +427,30 @@ impl Cluster for SimCluster {
     async fn delete(&self, pod: &PodRef, grace: Option<Grace>) -> Result<(), ClusterError> {
         let call = self.pod_call(PodVerb::Delete, pod, grace);
         self.way.call_pod(call).await
+    }
+
+    async fn mark_disruption(&self, pod: &PodRef) -> Result<(), ClusterError> {
+        let pod = pod.clone();
+        self.way
+            .ask_cluster("patch pod status", SMALL_CALL, move |world, _| {
+                let reason = "TerminationBySpotInterruption";
+                world
+                    .cluster
+                    .mark_disruption_target(&pod.namespace, &pod.name, Some(&pod.uid), reason)
+                    .map(|_| ())
+            })
+            .await
+    }
+
+    async fn namespace(&self, name: &str) -> Result<BlockedWish, ClusterError> {
+        let name = name.to_owned();
+        self.way
+            .ask_cluster("get namespace", SMALL_CALL, move |world, _| {
+                Ok(blocked_wish(Some(
+                    &world.cluster.namespace_annotations(&name),
+                )))
+            })
+            .await
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {

@@ -15,9 +15,12 @@ use super::metadata::{Instance, MetadataService, ScheduledNotice};
 use super::node::Node;
 use super::pod::{Controller, MIRROR_ANNOTATION, Phase, Pod, Volume};
 use crate::annotation::EXCLUSION_LABEL;
+use crate::annotation::{
+    DO_NOT_DISRUPT_ANNOTATION, ON_BLOCKED_ANNOTATION, SAFE_TO_EVICT_ANNOTATION,
+};
 use crate::plan::Policy;
 use crate::plan::action::Ports;
-use crate::plan::drain::OnBlocked;
+use crate::plan::drain::{JobPods, OnBlocked};
 use crate::plan::id::{BootId, InstanceId, NodeName, PodUid, TargetGroupArn};
 use crate::plan::notice::InterruptionAction;
 use crate::plan::targets::ConfiguredGroup;
@@ -54,6 +57,10 @@ pub struct Setting {
     pub skew_millis: i64,
     /// What the agent is told about blocked pods.
     pub on_blocked: OnBlocked,
+    /// What it is told about the pods of Jobs.
+    pub job_pods: JobPods,
+    /// Namespaces whose blocked pods are to wait.
+    pub waiting_namespaces: Vec<&'static str>,
 }
 
 /// Something that happens besides what the agent does.
@@ -118,6 +125,11 @@ impl Setting {
         let end = notice.takes_effect();
         let spells = dice.spells(end);
         let happenings = dice.happenings(&pods, end);
+        // Thrown by dice of their own, so that older seeds keep their stories as far as they can.
+        let mut later = Dice(Rng::with_seed(seed ^ 0x7761_7665_7300_0001));
+        for pod in &mut pods {
+            later.wishes(pod);
+        }
         Self {
             seed,
             node,
@@ -137,6 +149,12 @@ impl Setting {
             } else {
                 OnBlocked::Delete
             },
+            job_pods: if later.chance(15) {
+                JobPods::Late
+            } else {
+                JobPods::Now
+            },
+            waiting_namespaces: NAMESPACES.into_iter().filter(|_| later.chance(4)).collect(),
             pods,
         }
     }
@@ -150,6 +168,9 @@ impl Setting {
         }
         for budget in &self.budgets {
             cluster.add_budget(budget.clone());
+        }
+        for namespace in &self.waiting_namespaces {
+            cluster.annotate_namespace(namespace, ON_BLOCKED_ANNOTATION, "wait");
         }
         let mut balancer = LoadBalancer::default();
         for (arn, ports) in &self.groups {
@@ -180,6 +201,7 @@ impl Setting {
         });
         Policy {
             on_blocked: self.on_blocked,
+            job_pods: self.job_pods,
             groups: groups.collect(),
             ..Policy::default()
         }
@@ -274,6 +296,26 @@ impl Setting {
     #[must_use]
     pub fn is_calm(&self) -> bool {
         self.spells.is_empty() && self.happenings.is_empty() && self.skew_millis == 0
+    }
+
+    /// Whether the API server is always there and current, and the node's clock right.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        let is_served = self
+            .spells
+            .iter()
+            .all(|spell| spell.service != Service::Kubernetes);
+        let disturbs = |happening: &Happening| {
+            matches!(
+                happening,
+                Happening::ClockSet(_) | Happening::World(Deed::CacheLags(_))
+            )
+        };
+        let is_disturbed = self
+            .happenings
+            .iter()
+            .any(|(_, happening)| disturbs(happening));
+        is_served && !is_disturbed && self.skew_millis == 0
     }
 }
 
@@ -442,6 +484,17 @@ impl Dice {
             pod.finalizers = BTreeSet::from(["example.com/hold".to_owned()]);
         }
         pod
+    }
+
+    /// What a pod's owner, or its controller, adds to the story.
+    fn wishes(&mut self, pod: &mut Pod) {
+        match self.0.u8(..100) {
+            0..3 => pod.annotate(DO_NOT_DISRUPT_ANNOTATION, "true"),
+            3..5 => pod.annotate(SAFE_TO_EVICT_ANNOTATION, "false"),
+            5..8 => pod.annotate(ON_BLOCKED_ANNOTATION, "wait"),
+            8..10 => pod.comes_back = pod.owner.is_some() && pod.finalizers.is_empty(),
+            _ => {}
+        }
     }
 
     fn budget(&mut self, index: usize) -> Budget {

@@ -1,8 +1,9 @@
 //! A world in time: its clock, and those who wait for it to change.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::World;
 use super::journal::{Call, Service};
@@ -14,7 +15,7 @@ use crate::plan::time::Now;
 pub struct Stage {
     world: Mutex<World>,
     clock: Clock,
-    changed: watch::Sender<()>,
+    ripple: Arc<Ripple>,
 }
 
 impl Stage {
@@ -24,7 +25,7 @@ impl Stage {
         Arc::new(Self {
             world: Mutex::new(world),
             clock,
-            changed: watch::Sender::new(()),
+            ripple: Arc::default(),
         })
     }
 
@@ -37,7 +38,8 @@ impl Stage {
             world.advance(now);
             act(&mut world, now)
         };
-        self.changed.send_replace(());
+        self.ripple.count.fetch_add(1, Ordering::SeqCst);
+        self.ripple.waiting.notify_waiters();
         result
     }
 
@@ -48,8 +50,13 @@ impl Stage {
     }
 
     /// Wakes whoever waits for a change.
-    pub(super) fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    pub(super) fn changes(&self) -> Changes {
+        let mut changes = Changes {
+            ripple: self.ripple.clone(),
+            seen: 0,
+        };
+        changes.mark_unchanged();
+        changes
     }
 
     /// Adds a call to the journal.
@@ -77,14 +84,50 @@ impl Stage {
             let due = self.look(World::next_change);
             match due {
                 Some(due) => tokio::select! {
+                    biased;
                     () = self.clock.sleep_until(due) => self.with(|_, _| ()),
-                    _ = changes.changed() => {}
+                    () = changes.changed() => {}
                 },
                 None => {
-                    // The sender is this very stage's, and lives as long as it.
-                    let _ = changes.changed().await;
+                    changes.changed().await;
                 }
             }
         }
+    }
+}
+
+/// How often the world was touched, and who waits for the next time. They are woken in the order in which they began to
+/// wait: a watch channel of tokio wakes them in a random one, and a seed would have many stories.
+#[derive(Debug, Default)]
+struct Ripple {
+    count: AtomicU64,
+    waiting: Notify,
+}
+
+/// What one of those has seen.
+#[derive(Debug)]
+pub(super) struct Changes {
+    ripple: Arc<Ripple>,
+    seen: u64,
+}
+
+impl Changes {
+    /// Waits until something has changed since it was last looked at.
+    pub(super) async fn changed(&mut self) {
+        let ripple = self.ripple.clone();
+        loop {
+            let touched = ripple.waiting.notified();
+            let count = ripple.count.load(Ordering::SeqCst);
+            if count != self.seen {
+                self.seen = count;
+                return;
+            }
+            touched.await;
+        }
+    }
+
+    /// Everything up to now is seen.
+    pub(super) fn mark_unchanged(&mut self) {
+        self.seen = self.ripple.count.load(Ordering::SeqCst);
     }
 }

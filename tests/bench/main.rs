@@ -14,10 +14,11 @@ mod it {
     pub mod agent_process;
     pub mod control_plane;
     pub mod dockerfile;
+    pub mod log_schema;
     pub mod metadata;
     pub mod stage;
 }
-use it::{agent_process, control_plane, dockerfile, metadata, stage};
+use it::{agent_process, control_plane, dockerfile, log_schema, metadata, stage};
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -9,6 +9,8 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
+use crate::log_schema;
+
 /// No line of a test is further away than this; a drain here takes a minute at most.
 const LINE_WITHIN: Duration = Duration::from_secs(150);
 
@@ -28,13 +30,29 @@ impl AgentProcess {
         Self::start_build(program, kubeconfig, flags)
     }
 
+    /// The same with more in its environment.
+    pub fn start_with(kubeconfig: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_spot-interrupt-handler"));
+        Self::spawn(program, kubeconfig, flags, variables)
+    }
+
     /// The same with another build of it.
     pub fn start_build(program: &Path, kubeconfig: &Path, flags: &[&str]) -> Self {
+        Self::spawn(program, kubeconfig, flags, &[])
+    }
+
+    fn spawn(
+        program: &Path,
+        kubeconfig: &Path,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut child = Command::new(program)
             .arg("run")
             .args(flags)
             .env_clear()
             .env("KUBECONFIG", kubeconfig)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -48,15 +66,13 @@ impl AgentProcess {
         }
     }
 
-    /// The next line; none when the agent has ended.
+    /// The next line, which has to keep the log's contract; none when the agent has ended.
     pub async fn next_line(&mut self) -> Option<&Value> {
         let line = timeout(LINE_WITHIN, self.lines.next_line())
             .await
             .unwrap_or_else(|_| panic!("no line within {LINE_WITHIN:?}; seen: {:#?}", self.seen))
             .expect("its output can be read")?;
-        let value =
-            serde_json::from_str(&line).unwrap_or_else(|error| panic!("not JSON: {error}: {line}"));
-        self.seen.push(value);
+        self.seen.push(log_schema::read(&line));
         self.seen.last()
     }
 

@@ -23,6 +23,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use crate::log_schema::{Breaches, Witness};
+
 /// Ninety seconds in eleven: the SDK's own limit of 2.5 real seconds leaves room for three silences.
 const SPEED: f64 = 8.0;
 
@@ -186,12 +188,17 @@ async fn troubles(neighbour: Neighbour, fault: Fault) -> Vec<String> {
         cluster: None,
         configuration: Configuration {
             poll_interval_seconds: 5.0,
-            imds_endpoint: String::new(),
+            imds_endpoint: format!("http://{metadata}"),
             target_groups: 1,
         },
     };
     let verdicts = Verdicts::default();
-    let reporter = Reporter::new(base, Level::Info, Box::new(verdicts.clone()), begins);
+    let breaches = Breaches::default();
+    let witness = Witness {
+        outlet: Box::new(verdicts.clone()),
+        breaches: breaches.clone(),
+    };
+    let reporter = Reporter::new(base, Level::Info, Box::new(witness), begins);
     let planner = Planner::new(policy, node, None, 1, clock.now());
     let agent = Agent::new(planner, ports, clock.clone(), Arc::new(reporter));
     let (_stops, stop_requests) = mpsc::channel(1);
@@ -204,6 +211,7 @@ async fn troubles(neighbour: Neighbour, fault: Fault) -> Vec<String> {
     {
         wrong.push("the agent ended".to_owned());
     }
+    wrong.extend(breaches.found());
     let verdicts = verdicts.0.lock().expect("no panic").clone();
     if verdicts.len() != 1 || !verdicts[0].starts_with("all 3 pods") {
         wrong.push(format!("verdicts: {verdicts:?}"));

@@ -17,6 +17,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::dockerfile::{Dockerfile, Profile};
+use crate::log_schema;
 use crate::metadata::MetadataService;
 
 /// A name that only the `hosts` file knows: what runs in the root has to resolve names there.
@@ -185,7 +186,7 @@ async fn verdict_with(
         .unwrap_or_else(|_| panic!("no verdict on the load balancer in {seen:#?}"))
         .expect("its output can be read")
     {
-        let line: Value = serde_json::from_str(&line).expect("a JSON line");
+        let line = log_schema::read(&line);
         let event = line["event"].as_str().unwrap_or_default();
         if ["targets.deregistered", "targets.deregister_failed"].contains(&event) {
             return line;

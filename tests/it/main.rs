@@ -17,6 +17,8 @@ mod flags;
 mod image;
 mod imds_wire;
 mod live;
+mod log_contract;
+mod log_schema;
 mod manifests;
 mod metadata;
 mod scripted;

@@ -26,15 +26,15 @@ pub(super) enum Next {
 
 impl Terms {
     /// Makes the next call for a pod: an eviction, or its deletion once that is due.
-    pub(super) fn call(&self, pod: &mut Pod, deadline: Moment, agenda: &mut Agenda, now: Moment) {
-        let call = self.next_call(pod, now);
+    pub(super) fn call(pod: &mut Pod, deadline: Moment, agenda: &mut Agenda, now: Moment) {
+        let call = Self::next_call(pod, now);
         let grace = match pod.record.doubt {
             Doubt::Sent(grace) => grace,
             Doubt::Clear => pod.window.grace_to_send(now),
         };
-        let patience = match (call, self.on_blocked) {
+        let patience = match (call, pod.on_blocked) {
             (Call::Evict, OnBlocked::Delete) => {
-                pod.window.last_start.max(now + PATIENCE_AFTER_LAST_START)
+                pod.delete_from().max(now + PATIENCE_AFTER_LAST_START)
             }
             (Call::Evict, OnBlocked::Wait) | (Call::Delete(_), _) => deadline,
         };
@@ -59,7 +59,7 @@ impl Terms {
         );
     }
 
-    pub(super) fn next_call(&self, pod: &Pod, now: Moment) -> Call {
+    fn next_call(pod: &Pod, now: Moment) -> Call {
         if let Some(reason) = pod.record.must_delete {
             return Call::Delete(reason);
         }
@@ -68,8 +68,8 @@ impl Terms {
                 .record
                 .first_call
                 .is_some_and(|first| now >= first + PATIENCE_AFTER_LAST_START);
-        match self.on_blocked {
-            OnBlocked::Delete if now >= pod.window.last_start && was_tried => {
+        match pod.on_blocked {
+            OnBlocked::Delete if now >= pod.delete_from() && was_tried => {
                 Call::Delete(DeleteReason::Deadline)
             }
             OnBlocked::Delete | OnBlocked::Wait => Call::Evict,
@@ -78,7 +78,6 @@ impl Terms {
 
     /// What follows a failure, and when.
     pub(super) fn next_step(
-        &self,
         pod: &mut Pod,
         call: Call,
         failure: &Failure,
@@ -130,30 +129,25 @@ impl Terms {
             | FailureKind::HopLimit
             | FailureKind::Panicked => pod.record.failure_wait(agenda),
         };
-        let refused = matches!(
-            failure.kind,
-            FailureKind::BlockedByBudget | FailureKind::TwoBudgets | FailureKind::Forbidden
-        );
-        let trouble = if refused {
+        let trouble = if failure.is_refusal() {
             Trouble::Refused(call)
         } else {
             Trouble::NotRefused
         };
-        Next::Again(self.not_past_last_start(pod, trouble, now + wait, now))
+        Next::Again(Self::not_past_last_start(pod, trouble, now + wait, now))
     }
 
     /// A wait never reaches past the last useful moment: the deletion is due then, and at once when an eviction is
     /// refused later.
     pub(super) fn not_past_last_start(
-        &self,
         pod: &Pod,
         trouble: Trouble,
         moment: Moment,
         now: Moment,
     ) -> Moment {
-        let last_start = pod.window.last_start;
-        match (self.on_blocked, trouble) {
-            (OnBlocked::Delete, _) if now < last_start => moment.min(last_start),
+        let delete_from = pod.delete_from();
+        match (pod.on_blocked, trouble) {
+            (OnBlocked::Delete, _) if now < delete_from => moment.min(delete_from),
             (OnBlocked::Delete, Trouble::Refused(Call::Evict)) => now,
             (OnBlocked::Delete | OnBlocked::Wait, _) => moment,
         }

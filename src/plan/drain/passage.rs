@@ -9,7 +9,7 @@ use crate::plan::budget::{Grace, Window};
 use crate::plan::fact::{
     BlockReason, DeleteReason, Fact, GoneOutcome, LeftReason, PodFact, PodNews,
 };
-use crate::plan::pod::{Exemption, PodProgress, PodView, Termination};
+use crate::plan::pod::{BlockedWish, Exemption, PodProgress, PodView, Termination};
 use crate::plan::task::{Agenda, Task, doubled};
 use crate::plan::time::{Moment, WallTime};
 
@@ -20,6 +20,7 @@ pub(super) const ACKNOWLEDGEMENT: Duration = Duration::from_secs(3);
 pub(super) struct Pod {
     pub(super) view: PodView,
     pub(super) window: Window,
+    pub(super) on_blocked: OnBlocked,
     pub(super) course: Course,
     pub(super) record: Record,
 }
@@ -89,6 +90,12 @@ pub(super) struct Record {
     pub(super) stop: Option<StopSignal>,
     pub(super) last_error: Option<String>,
     pub(super) told_left: bool,
+    /// The pod's condition.
+    pub(super) mark: Mark,
+    /// How often a termination that would outlive the node was shortened, or that was tried.
+    pub(super) hurries: u32,
+    /// As long as its namespace may forbid it.
+    pub(super) delete_not_before: Option<Moment>,
 }
 
 /// Whether an earlier call may have taken effect unseen.
@@ -100,6 +107,15 @@ pub(super) enum Doubt {
     /// One with this grace may have: a retry repeats it exactly, because a smaller one would shorten a termination that
     /// is already running.
     Sent(Option<Grace>),
+}
+
+/// The condition that tells why a pod is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mark {
+    #[default]
+    Unasked,
+    /// It was asked for, or has its time.
+    Asked,
 }
 
 /// The stop signal a pod got, for the receipt.
@@ -159,6 +175,10 @@ impl Pod {
                 Some(exemption) => Course::Exempt(exemption),
                 None if view.progress == PodProgress::Finished => Course::Finished,
                 None => Course::Waiting,
+            },
+            on_blocked: match view.when_blocked {
+                BlockedWish::Wait => OnBlocked::Wait,
+                BlockedWish::AsConfigured => terms.on_blocked,
             },
             record: Record::default(),
             view,
@@ -323,7 +343,6 @@ impl Pod {
         &mut self,
         failure: &Failure,
         first_seen: Moment,
-        on_blocked: OnBlocked,
         agenda: &mut Agenda,
         now: Moment,
     ) {
@@ -346,14 +365,13 @@ impl Pod {
             | FailureKind::HopLimit
             | FailureKind::Panicked => return,
         };
-        self.block(reason, first_seen, on_blocked, agenda, now);
+        self.block(reason, first_seen, agenda, now);
     }
 
     pub(super) fn block(
         &mut self,
         reason: BlockReason,
         first_seen: Moment,
-        on_blocked: OnBlocked,
         agenda: &mut Agenda,
         now: Moment,
     ) {
@@ -363,7 +381,7 @@ impl Pod {
         let news = PodNews::Blocked {
             reason,
             attempts: self.record.attempts,
-            delete_in: match on_blocked {
+            delete_in: match self.on_blocked {
                 OnBlocked::Delete => Some(self.window.last_start.seconds_from(now).max(0.0)),
                 OnBlocked::Wait => None,
             },
@@ -375,10 +393,10 @@ impl Pod {
         matches!(self.course, Course::Waiting | Course::Calling { .. })
     }
 
-    pub(super) fn left_reason(&self, on_blocked: OnBlocked) -> LeftReason {
+    pub(super) fn left_reason(&self) -> LeftReason {
         if self.record.forbidden >= FORBIDDEN_TRIES {
             LeftReason::Forbidden
-        } else if on_blocked == OnBlocked::Wait && self.record.refusals > 0 {
+        } else if self.on_blocked == OnBlocked::Wait && self.record.refusals > 0 {
             LeftReason::Wait
         } else {
             LeftReason::Unreachable

@@ -14,7 +14,7 @@ use crate::plan::id::{
 };
 use crate::plan::node::{Annotation, NodeView, Scheduling};
 use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
-use crate::plan::pod::{Owner, PodProgress, PodView, Termination};
+use crate::plan::pod::{BlockedWish, Owner, PodProgress, PodView, StartWish, Termination};
 use crate::plan::targets::ConfiguredGroup;
 use crate::plan::time::{Moment, Now, WallTime};
 use crate::plan::{Planner, Policy};
@@ -258,6 +258,7 @@ pub fn policy() -> Policy {
         on_blocked: OnBlocked::Delete,
         max_in_flight: 64,
         groups: Vec::new(),
+        ..Policy::default()
     }
 }
 
@@ -303,6 +304,9 @@ pub fn pod(name: &str, grace: u32) -> PodView {
         mounts_claim: false,
         priority: 0,
         is_mirror: false,
+        start: StartWish::AtOnce,
+        when_blocked: BlockedWish::AsConfigured,
+        created: None,
     }
 }
 

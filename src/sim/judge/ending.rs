@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Judge, MOST_OTHER_CALLS, is_evictable, is_excluded};
-use crate::plan::drain::OnBlocked;
 use crate::plan::time::Moment;
 use crate::sim::World;
 use crate::sim::balancer::Registration;
@@ -84,7 +83,8 @@ impl Judge {
     ) {
         let is_refused = refuses_access(setting, Service::Kubernetes);
         let is_blocked = self.blocked.contains(&pod.uid) || is_refused;
-        if is_blocked && self.on_blocked == OnBlocked::Wait || pod.is_finished_unasked() {
+        let is_exempt = is_blocked && self.waits(pod) || pod.is_finished_unasked();
+        if is_exempt || pod.name.contains("-again-") {
             return;
         }
         let arrived = self
@@ -93,11 +93,11 @@ impl Judge {
             .copied()
             .unwrap_or(Moment::ORIGIN);
         let owed = |deadline| {
-            let from = if is_blocked {
-                let last_start = self.window(pod, deadline).last_start;
-                arrived.max(last_start).max(self.tightened)
-            } else {
-                arrived
+            let last_start = self.window(pod, deadline).last_start;
+            let from = match self.begins_before(pod) {
+                _ if is_blocked => arrived.max(last_start).max(self.tightened),
+                Some(lead) => arrived.max(last_start - lead).max(self.tightened),
+                None => arrived,
             };
             (from, deadline)
         };
@@ -117,7 +117,7 @@ impl Judge {
 
     /// Who says that all is done must not have left anybody behind.
     fn a_verdict_of_completion_is_true(&mut self, pod: &Pod, weather: &Weather, now: Moment) {
-        if pod.is_finished_unasked() {
+        if pod.is_finished_unasked() || pod.name.contains("-again-") {
             return;
         }
         let arrived = self
@@ -223,7 +223,8 @@ impl Judge {
     ) {
         // With less than the shortest plan left, something is always cut or left.
         let is_long = setting.notice.warning >= Duration::from_secs(60);
-        let is_plain = setting.is_calm() && is_long && setting.on_blocked == OnBlocked::Delete;
+        let is_plain =
+            setting.is_calm() && is_long && !setting.pods.iter().any(|pod| self.waits(pod));
         if let Some(warning) = self.warnings.first().filter(|_| is_plain) {
             let detail = warning.clone();
             let rule = "a calm interruption has neither warnings nor errors";
@@ -234,7 +235,8 @@ impl Judge {
     /// Lists, watches, patches and events cost the server more than evictions do.
     fn calls_that_are_not_about_pods_are_few(&mut self, world: &World, now: Moment) {
         let others = world.journal.calls().iter().filter(|call| {
-            call.service == Service::Kubernetes && !["evict", "delete"].contains(&call.verb)
+            call.service == Service::Kubernetes
+                && !["evict", "delete", "patch pod status"].contains(&call.verb)
         });
         let (count, processes) = (others.count(), self.processes.len().max(1));
         if count > MOST_OTHER_CALLS * processes {

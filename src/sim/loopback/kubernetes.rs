@@ -11,7 +11,6 @@ use hyper::body::Frame;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::{Body, Read, objects, text};
 use crate::plan::id::PodUid;
@@ -20,7 +19,7 @@ use crate::sim::cluster::{self, AtLeast, CACHE_WAIT, Cluster, DeleteOptions, Wri
 use crate::sim::journal::Service;
 use crate::sim::node::NodePatch;
 use crate::sim::refused::Refused;
-use crate::sim::stage::Stage;
+use crate::sim::stage::{Changes, Stage};
 
 /// A real server sends bookmarks about once a minute.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
@@ -61,6 +60,10 @@ pub(super) async fn answer(stage: Arc<Stage>, request: Read) -> Response<Body> {
         (&Method::PATCH, ["api", "v1", "namespaces", namespace, "pods", name, "status"]) => {
             patch_status(&stage, &request, namespace, name)
         }
+        (&Method::GET, ["api", "v1", "namespaces", name]) => {
+            let annotations = stage.look(|world| world.cluster.namespace_annotations(name));
+            Ok(ok(&objects::namespace(name, &annotations)))
+        }
         (&Method::POST, ["api", "v1", "namespaces", namespace, "events"]) => {
             publish(&stage, &request, namespace)
         }
@@ -88,6 +91,7 @@ fn verb(method: &Method, segments: &[&str], query: &Query) -> &'static str {
         ("GET", [.., "pods"]) if query.is_watch => "watch pods",
         ("GET", [.., "pods"]) => "list pods",
         ("GET", [.., "nodes", _]) => "get node",
+        ("GET", [_, _, "namespaces", _]) => "get namespace",
         ("PATCH", [.., "nodes", _]) => "patch node",
         ("POST", [.., "eviction"]) => "evict pod",
         ("DELETE", [.., "pods", _]) => "delete pod",
@@ -100,7 +104,7 @@ fn verb(method: &Method, segments: &[&str], query: &Query) -> &'static str {
 fn object(segments: &[&str]) -> String {
     match segments {
         [_, _, "namespaces", namespace, _, name, ..] => format!("{namespace}/{name}"),
-        [_, _, "nodes", name] => (*name).to_owned(),
+        [_, _, "nodes" | "namespaces", name] => (*name).to_owned(),
         _ => segments.join("/"),
     }
 }
@@ -352,7 +356,7 @@ fn watch(stage: &Arc<Stage>, query: &Query) -> Response<Body> {
 
 struct Cursor {
     stage: Arc<Stage>,
-    changes: watch::Receiver<()>,
+    changes: Changes,
     query: Query,
     version: u64,
     lines: VecDeque<String>,
@@ -388,7 +392,8 @@ impl Cursor {
             }
             let clock = self.stage.clock().clone();
             tokio::select! {
-                changed = self.changes.changed() => changed.ok()?,
+                biased;
+                () = self.changes.changed() => {}
                 () = clock.sleep_until(self.bookmark_at.min(self.ends_at)) => {}
             }
             let now = clock.now().at;

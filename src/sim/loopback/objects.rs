@@ -1,5 +1,7 @@
 //! Pods of the world as the API server shows them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -18,6 +20,17 @@ pub(super) fn list<'a>(pods: impl Iterator<Item = &'a Pod>, version: u64) -> Val
 }
 
 /// In a list, the items do not repeat their kind.
+/// A namespace.
+pub(super) fn namespace(name: &str, annotations: &BTreeMap<String, String>) -> Value {
+    json!({
+        "kind": "Namespace",
+        "apiVersion": "v1",
+        "metadata": { "name": name, "annotations": annotations },
+        "spec": { "finalizers": ["kubernetes"] },
+        "status": { "phase": "Active" },
+    })
+}
+
 fn listed(pod: &Pod) -> Value {
     let mut pod = self::pod(pod);
     if let Some(fields) = pod.as_object_mut() {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Cause, Failed};
 use crate::annotation::{
-    EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation, write_annotation,
+    EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, blocked_wish, read_annotation, start_wish,
+    write_annotation,
 };
 use crate::plan::action::{Target, TargetState};
 use crate::plan::budget::Grace;
@@ -151,6 +152,9 @@ pub(super) fn pod_view(pod: &Pod) -> PodView {
         mounts_claim: pod.volume == Volume::Claim,
         priority: pod.priority,
         is_mirror: pod.is_mirror(),
+        start: start_wish(Some(&pod.annotations)),
+        when_blocked: blocked_wish(Some(&pod.annotations)),
+        created: pod.created,
     }
 }
 

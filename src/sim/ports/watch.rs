@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::Stream;
-use tokio::sync::watch;
 
 use super::answers::{cluster_refusal, pod_view};
 use super::{Cause, Weather};
@@ -14,7 +13,7 @@ use crate::plan::id::{NodeName, ResourceVersion};
 use crate::plan::time::Moment;
 use crate::ports::ClusterError;
 use crate::sim::cluster::ChangeKind;
-use crate::sim::stage::Stage;
+use crate::sim::stage::{Changes, Stage};
 
 /// A real server sends bookmarks about once a minute.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
@@ -25,7 +24,7 @@ const LATENCY: Duration = Duration::from_millis(2);
 struct Cursor {
     stage: Arc<Stage>,
     weather: Arc<Mutex<Weather>>,
-    changes: watch::Receiver<()>,
+    changes: Changes,
     node: NodeName,
     version: u64,
     opened: Moment,
@@ -103,7 +102,7 @@ impl Cursor {
             let due = mute_from.map_or(due, |from| from.min(due));
             tokio::select! {
                 biased;
-                _ = self.changes.changed() => clock.sleep(LATENCY).await,
+                () = self.changes.changed() => clock.sleep(LATENCY).await,
                 () = clock.sleep_until(due) => {}
             }
         }

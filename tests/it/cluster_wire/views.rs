@@ -4,7 +4,9 @@ use serde_json::{Value, json as object};
 use spot_interrupt_handler::plan::action::Freshness;
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::node::{Annotation, Scheduling};
-use spot_interrupt_handler::plan::pod::{Owner, PodProgress, PodView, Termination};
+use spot_interrupt_handler::plan::pod::{
+    BlockedWish, Owner, PodProgress, PodView, StartWish, Termination,
+};
 use spot_interrupt_handler::plan::time::WallTime;
 use spot_interrupt_handler::ports::Cluster;
 
@@ -88,6 +90,9 @@ fn plain() -> PodView {
         mounts_claim: false,
         priority: 0,
         is_mirror: false,
+        start: StartWish::AtOnce,
+        when_blocked: BlockedWish::AsConfigured,
+        created: None,
     }
 }
 

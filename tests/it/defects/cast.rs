@@ -19,7 +19,7 @@ use spot_interrupt_handler::plan::id::{
 };
 use spot_interrupt_handler::plan::node::{CordonOwner, CordonPatch, LabelWrite, NodeView};
 use spot_interrupt_handler::plan::notice::Announcement;
-use spot_interrupt_handler::plan::pod::PodView;
+use spot_interrupt_handler::plan::pod::{BlockedWish, PodView, StartWish};
 use spot_interrupt_handler::ports::{
     Balancer, BalancerError, Cluster, ClusterError, Metadata, MetadataError, Refusal,
 };
@@ -60,6 +60,11 @@ pub enum Defect {
     GivesTwoVerdicts,
     GivesALateVerdict,
     CriesWolf,
+    DisturbsTheReluctant,
+    EvictsCriticalPodsAtOnce,
+    DeletesWhatWaits,
+    DeletesWithoutAWord,
+    FightsControllers,
 }
 
 const ONE_SIGNAL: &str = "a pod gets one stop signal";
@@ -72,7 +77,7 @@ const BOUNDED: &str = "the number of calls is bounded";
 const ONE_VERDICT: &str = "there is one verdict for each process";
 
 /// Every defect, and the rule that notices it.
-pub const DEFECTS: [(Defect, &str); 28] = [
+pub const DEFECTS: [(Defect, &str); 33] = [
     (
         Defect::ForgetsTheUid,
         "every call about a pod carries its UID",
@@ -134,6 +139,26 @@ pub const DEFECTS: [(Defect, &str); 28] = [
         Defect::CriesWolf,
         "a calm interruption has neither warnings nor errors",
     ),
+    (
+        Defect::DisturbsTheReluctant,
+        "a late pod is left alone until it is time",
+    ),
+    (
+        Defect::EvictsCriticalPodsAtOnce,
+        "critical pods follow the others",
+    ),
+    (
+        Defect::DeletesWhatWaits,
+        "a budget is broken only when the last useful moment has come",
+    ),
+    (
+        Defect::DeletesWithoutAWord,
+        "a pod that is deleted says why",
+    ),
+    (
+        Defect::FightsControllers,
+        "a controller that puts its pods back is not fought",
+    ),
 ];
 
 impl Defect {
@@ -168,6 +193,11 @@ impl Defect {
             Self::GivesTwoVerdicts => "gives its verdict twice",
             Self::GivesALateVerdict => "gives its verdict when the deadline has come",
             Self::CriesWolf => "warns of what is as it should be",
+            Self::DisturbsTheReluctant => "evicts at once who asks to be left alone",
+            Self::EvictsCriticalPodsAtOnce => "takes critical pods for others",
+            Self::DeletesWhatWaits => "deletes pods whose owner forbids it",
+            Self::DeletesWithoutAWord => "deletes pods without the condition",
+            Self::FightsControllers => "evicts what comes back for ever",
         }
     }
 }
@@ -246,6 +276,10 @@ impl CrookedCluster {
         match self.defect {
             Defect::EvictsDaemonSets => view.owner = None,
             Defect::EvictsMirrors => view.is_mirror = false,
+            Defect::DisturbsTheReluctant => view.start = StartWish::AtOnce,
+            Defect::EvictsCriticalPodsAtOnce => view.priority = 0,
+            Defect::DeletesWhatWaits => view.when_blocked = BlockedWish::AsConfigured,
+            Defect::FightsControllers => view.created = None,
             _ => {}
         }
         view
@@ -381,6 +415,21 @@ impl Cluster for CrookedCluster {
 
     async fn delete(&self, pod: &PodRef, grace: Option<Grace>) -> Result<(), ClusterError> {
         self.honest.delete(pod, grace).await
+    }
+
+    async fn mark_disruption(&self, pod: &PodRef) -> Result<(), ClusterError> {
+        if self.defect == Defect::DeletesWithoutAWord {
+            return Ok(());
+        }
+        self.honest.mark_disruption(pod).await
+    }
+
+    async fn namespace(&self, name: &str) -> Result<BlockedWish, ClusterError> {
+        let wish = self.honest.namespace(name).await?;
+        Ok(match self.defect {
+            Defect::DeletesWhatWaits => BlockedWish::AsConfigured,
+            _ => wish,
+        })
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {

@@ -185,6 +185,7 @@ async fn an_identity_is_no_worse_for_a_life_cycle_that_cannot_be_had() {
         typed(404, "text/html", ""),
         typed(403, "text/html", ""),
         typed(500, "text/html", "oops"),
+        typed(200, "text/plain", " \n"),
         Reply::Reset(String::new()),
     ] {
         let server = server([typed(200, "text/plain", DOCUMENT), reply]).await;

@@ -1,0 +1,282 @@
+//! One of each fact, in every case and with and without what may be unknown.
+
+use std::time::Duration;
+
+use spot_interrupt_handler::plan::budget::Grace;
+use spot_interrupt_handler::plan::fact::{
+    AgentState, BlockReason, DeleteReason, DeregisteredState, Deregistrar, Fact, GoneOutcome,
+    LeftReason, MetadataCause, NoticeChange, NoticeFact, PodFact, PodNews, Requests, Sighting,
+    StopReason, Summary, Tally, TargetErrorKind, TargetFact, TargetNews, TargetTally,
+};
+use spot_interrupt_handler::plan::id::{PodRef, PodUid, TargetGroupArn};
+use spot_interrupt_handler::plan::notice::Origin;
+use spot_interrupt_handler::plan::pod::Owner;
+use spot_interrupt_handler::plan::time::WallTime;
+
+const TIME: WallTime = WallTime::from_millis(1_800_000_120_000);
+const ELAPSED: Duration = Duration::from_millis(1_234);
+
+/// Facts that an agent may report before there is a notice, as well as afterwards.
+pub fn of_the_agent() -> Vec<Fact> {
+    let error = || "listing the pods: the connection was lost".to_owned();
+    let mut facts = vec![
+        Fact::MetadataOverridden {
+            endpoint: "http://127.0.0.1:1338".to_owned(),
+        },
+        Fact::NotSpot {
+            life_cycle: "on-demand".to_owned(),
+        },
+        Fact::MetadataRecovered {
+            failures: 3,
+            since: ELAPSED,
+        },
+        Fact::ApiUnreachable {
+            since: ELAPSED,
+            error: error(),
+        },
+        Fact::ApiRecovered { since: ELAPSED },
+    ];
+    facts.extend([Origin::Begun, Origin::Resumed].map(|origin| Fact::Started { origin }));
+    let states = [AgentState::Idle, AgentState::Draining, AgentState::After];
+    facts.extend(states.map(|state| Fact::Heartbeat {
+        state,
+        polls: 12,
+        failures: 3,
+        consecutive_failures: 0,
+    }));
+    let reasons = [StopReason::Asked, StopReason::Drained, StopReason::Deadline];
+    facts.extend(reasons.map(|reason| Fact::Stopping { reason }));
+    let causes = [
+        MetadataCause::Disabled,
+        MetadataCause::HopLimit,
+        MetadataCause::Refused,
+        MetadataCause::Timeout,
+        MetadataCause::Status,
+        MetadataCause::Body,
+    ];
+    facts.extend(causes.map(|cause| Fact::MetadataUnreachable {
+        consecutive_failures: 3,
+        since: ELAPSED,
+        cause,
+        http_status: (cause == MetadataCause::Disabled).then_some(403),
+        error: error(),
+    }));
+    facts.extend(["{\"v\":2}", ""].map(|found| Fact::AnnotationUnknown {
+        found: found.to_owned(),
+    }));
+    facts
+}
+
+/// Facts that belong to an interruption.
+pub fn of_an_interruption() -> Vec<Fact> {
+    [notices(), node(), pods(), targets(), verdicts()].concat()
+}
+
+fn notices() -> Vec<Fact> {
+    let known = NoticeFact {
+        notice_time: Some(TIME),
+        remaining: Duration::from_secs(117),
+        clock_skew_seconds: Some(-3.25),
+    };
+    let unknown = NoticeFact {
+        notice_time: None,
+        clock_skew_seconds: None,
+        ..known.clone()
+    };
+    let mut facts = Vec::new();
+    for notice in [known, unknown] {
+        facts.push(Fact::InterruptionNoticed(notice.clone()));
+        facts.push(Fact::InterruptionResumed(notice));
+    }
+    let changes = [
+        NoticeChange::UnknownAction("rest".to_owned()),
+        NoticeChange::BadTime,
+        NoticeChange::Tightened,
+        NoticeChange::Withdrawn,
+    ];
+    for notice_time in [Some(TIME), None] {
+        facts.extend(
+            changes
+                .iter()
+                .cloned()
+                .map(|reason| Fact::InterruptionChanged {
+                    reason,
+                    notice_time,
+                }),
+        );
+    }
+    facts
+}
+
+fn node() -> Vec<Fact> {
+    let mut facts = vec![Fact::NodeCordoned {
+        cordoned_by_us: true,
+        already_cordoned: false,
+        label_set: true,
+        elapsed: ELAPSED,
+    }];
+    facts.extend([Some(409), None].map(|http_status| Fact::CordonFailed {
+        attempt: 1,
+        http_status,
+        error: "patching the node: conflict".to_owned(),
+    }));
+    facts
+}
+
+fn pods() -> Vec<Fact> {
+    let owned = PodFact {
+        pod: PodRef {
+            namespace: "shop".to_owned(),
+            name: "cart-0".to_owned(),
+            uid: PodUid::new("7c4f7a4e-0000-4000-8000-000000000000"),
+        },
+        owner: Some(Owner {
+            kind: "StatefulSet".to_owned(),
+            name: "cart".to_owned(),
+        }),
+        grace: Grace::from_secs(60),
+        elapsed: ELAPSED,
+    };
+    let alone = PodFact {
+        owner: None,
+        ..owned.clone()
+    };
+    let mut news = vec![PodNews::Evicted {
+        attempts: 1,
+        grace_given: Grace::from_secs(42),
+    }];
+    let blocks = [
+        BlockReason::Budget,
+        BlockReason::TwoBudgets,
+        BlockReason::Unacknowledged,
+        BlockReason::Forbidden,
+    ];
+    for delete_in in [Some(83.2), None] {
+        news.extend(blocks.map(|reason| PodNews::Blocked {
+            reason,
+            attempts: 2,
+            delete_in,
+        }));
+    }
+    let deletions = [DeleteReason::Deadline, DeleteReason::NamespaceTerminating];
+    news.extend(deletions.map(|reason| PodNews::Deleted {
+        reason,
+        attempts: 7,
+        grace_given: Grace::from_secs(42),
+    }));
+    let outcomes = [GoneOutcome::Gone, GoneOutcome::Cut];
+    news.extend(outcomes.map(|outcome| PodNews::Gone {
+        outcome,
+        stopped_after: ELAPSED,
+    }));
+    let reasons = [
+        LeftReason::Wait,
+        LeftReason::Forbidden,
+        LeftReason::Unreachable,
+    ];
+    for error in [Some("evicting the pod: no".to_owned()), None] {
+        news.extend(reasons.map(|reason| PodNews::Left {
+            reason,
+            error: error.clone(),
+        }));
+    }
+    let of_both = |news: PodNews| [&owned, &alone].map(|pod| Fact::Pod(pod.clone(), news.clone()));
+    news.into_iter().flat_map(of_both).collect()
+}
+
+fn targets() -> Vec<Fact> {
+    let arn =
+        "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/73e2d6bc24d8a067";
+    let group = TargetGroupArn::parse(arn).expect("an ARN");
+    let mut news = Vec::new();
+    let states = [
+        DeregisteredState::Draining,
+        DeregisteredState::NotRegistered,
+        DeregisteredState::GroupGone,
+    ];
+    for by in [Deregistrar::Us, Deregistrar::Other] {
+        news.extend(states.map(|state| TargetNews::Deregistered {
+            state,
+            by,
+            attempts: 1,
+            elapsed: ELAPSED,
+        }));
+    }
+    let kinds = [
+        TargetErrorKind::Denied,
+        TargetErrorKind::Throttled,
+        TargetErrorKind::Unreachable,
+        TargetErrorKind::BadArn,
+        TargetErrorKind::ExpiredToken,
+    ];
+    news.extend(kinds.map(|kind| TargetNews::Failed {
+        kind,
+        error: "deregistering: no".to_owned(),
+        attempts: 3,
+    }));
+    let with = |port| TargetFact {
+        group: group.clone(),
+        port,
+    };
+    let of_both = |news: TargetNews| {
+        [with(Some(30_443)), with(None)].map(|target| Fact::Target(target, news.clone()))
+    };
+    news.into_iter().flat_map(of_both).collect()
+}
+
+fn verdicts() -> Vec<Fact> {
+    let complete = Tally {
+        gone: 3,
+        stopping: 1,
+        cut: 1,
+        left: 0,
+        blocked: 2,
+        deleted: 1,
+        ignored: 4,
+        sighting: Sighting::Listed,
+    };
+    let left = Tally {
+        left: 2,
+        ..complete
+    };
+    let unseen = Tally {
+        sighting: Sighting::Never,
+        ..Tally::default()
+    };
+    let mut facts = vec![Fact::DrainProgress {
+        pods_gone: 3,
+        pods_total: 5,
+    }];
+    for pods in [complete, left, unseen] {
+        facts.push(Fact::Verdict(pods, ELAPSED));
+        for after in [Some(ELAPSED), None] {
+            facts.push(Fact::Summary(Box::new(summary(pods, after))));
+        }
+    }
+    facts
+}
+
+fn summary(pods: Tally, after: Option<Duration>) -> Summary {
+    Summary {
+        pods,
+        targets: TargetTally {
+            draining: 2,
+            gone: 1,
+            failed: 1,
+            pending: 0,
+        },
+        requests: Requests {
+            api: 14,
+            api_429: 3,
+            elb: 6,
+            imds: 8,
+        },
+        grace_given_seconds: 210,
+        grace_cut_seconds: 18,
+        cordoned_after: after,
+        last_eviction_after: after,
+        last_target_after: after,
+        all_gone_after: after,
+        duration: ELAPSED,
+    }
+}
