@@ -223,6 +223,7 @@ impl ControlPlane {
         let nodes: Api<Node> = Api::all(agent.clone());
         let pods: Api<Pod> = Api::namespaced(agent, "default");
         let cordon = Patch::Merge(json!({"spec": {"unschedulable": true}}));
+        let phase = Patch::Merge(json!({"status": {"phase": "Failed"}}));
         let eviction: Eviction =
             serde_json::from_value(json!({"metadata": {"name": node}})).expect("an eviction");
         let dry_run = PostParams {
@@ -249,6 +250,16 @@ impl ControlPlane {
                 pods.create_subresource::<_, Value>("eviction", node, &dry_run, &eviction)
                     .await
                     .err(),
+                pods.patch_status(
+                    node,
+                    &PatchParams {
+                        dry_run: true,
+                        ..PatchParams::default()
+                    },
+                    &phase,
+                )
+                .await
+                .err(),
             ];
             if answers
                 .iter()

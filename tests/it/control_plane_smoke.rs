@@ -4,7 +4,7 @@ mod scene;
 
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::control_plane::{AuditEvent, FakeKubelet, PodOnNode, create_budget, refused_by_policy};
@@ -190,6 +190,51 @@ async fn a_policy_refuses_deletions_elsewhere_evictions_without_a_uid_and_tokens
     assert_refused("an eviction", evicted, "names no node");
     let deleted = unbound.pods().delete("here", &only(&own)).await.map(|_| ());
     assert_refused("a deletion", deleted, "names no node");
+}
+
+#[tokio::test]
+async fn a_policy_lets_an_agent_say_why_a_pod_is_deleted_and_nothing_else_of_its_status() {
+    let Some(scene) = scene("status").await else {
+        return;
+    };
+    let own = scene.pod("here", &scene.own).await;
+    scene.pod("elsewhere", &scene.other).await;
+    let patch = async |name: &str, body: Value| {
+        let pods = scene.pods();
+        let (params, patch) = (PatchParams::default(), Patch::Strategic(body));
+        pods.patch_status(name, &params, &patch).await
+    };
+    let condition = |kind: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": "TerminationBySpotInterruption",
+            "lastTransitionTime": "2027-01-30T09:22:00Z",
+        })
+    };
+    let marking = json!({
+        "metadata": {"uid": own},
+        "status": {"conditions": [condition("DisruptionTarget")]},
+    });
+    let marked = patch("here", marking.clone()).await.expect("the condition");
+    let conditions = marked.status.and_then(|status| status.conditions);
+    let kinds: Vec<String> = conditions
+        .into_iter()
+        .flatten()
+        .map(|condition| condition.type_)
+        .collect();
+    assert!(kinds.contains(&"DisruptionTarget".to_owned()), "{kinds:?}");
+    assert!(kinds.contains(&"Ready".to_owned()), "{kinds:?}");
+
+    let refused = async |what: &str, name: &str, body: Value, because: &str| {
+        assert_refused(what, patch(name, body).await.map(|_| ()), because);
+    };
+    let elsewhere = json!({"status": {"conditions": [condition("DisruptionTarget")]}});
+    refused("a pod of another node", "elsewhere", elsewhere, "own node").await;
+    let ready = json!({"status": {"conditions": [condition("Ready")]}});
+    refused("another condition", "here", ready, "DisruptionTarget only").await;
+    let phase = json!({"status": {"phase": "Failed"}});
+    refused("the phase", "here", phase, "conditions only").await;
+    let label = json!({"metadata": {"labels": {"app": "another"}}});
+    refused("a label", "here", label, "no label").await;
 }
 
 #[tokio::test]

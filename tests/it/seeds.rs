@@ -60,7 +60,7 @@ fn no_rule_is_broken_in_two_thousand_interruptions() {
 }
 
 /// Seeds that once broke a rule, with what was wrong.
-const FOUND: [(u64, &str); 9] = [
+const FOUND: [(u64, &str); 15] = [
     (
         4,
         "the verdict said completed although no pod had ever been listed",

@@ -223,8 +223,12 @@ impl Judge {
     ) {
         // With less than the shortest plan left, something is always cut or left.
         let is_long = setting.notice.warning >= Duration::from_secs(60);
-        let is_plain =
-            setting.is_calm() && is_long && !setting.pods.iter().any(|pod| self.waits(pod));
+        let is_plain = setting.is_calm()
+            && is_long
+            && !setting
+                .pods
+                .iter()
+                .any(|pod| self.waits(pod) || pod.comes_back);
         if let Some(warning) = self.warnings.first().filter(|_| is_plain) {
             let detail = warning.clone();
             let rule = "a calm interruption has neither warnings nor errors";
