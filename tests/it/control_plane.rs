@@ -120,6 +120,11 @@ impl ControlPlane {
         self.kubeconfig_at(self.server_url(), token)
     }
 
+    /// The administrator's.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_for(&self.server.token)
+    }
+
     /// The same for a server that is reached at another address.
     pub fn kubeconfig_at(&self, url: &str, token: &str) -> PathBuf {
         let number = self.kubeconfigs.fetch_add(1, Ordering::Relaxed);
@@ -136,27 +141,31 @@ impl ControlPlane {
     pub async fn apply_base(&self) {
         self.base
             .get_or_init(|| async {
-                let rendered = kubectl(
-                    &[
-                        "kustomize",
-                        &source("deploy/kustomize/base").to_string_lossy(),
-                    ],
-                    None,
-                )
-                .await;
-                let kubeconfig = self.kubeconfig_for(&self.server.token);
-                let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
-                let apply = [
-                    "apply",
-                    "--server-side",
-                    "--validate=strict",
-                    "--filename=-",
-                    &kubeconfig,
-                ];
-                kubectl(&apply, Some(rendered)).await;
+                let base = source("deploy/kustomize/base");
+                let rendered = kubectl(&["kustomize", &base.to_string_lossy()], None)
+                    .await
+                    .unwrap_or_else(|complaint| panic!("{complaint}"));
+                self.apply(&[], rendered)
+                    .await
+                    .unwrap_or_else(|complaint| panic!("{complaint}"));
                 self.policies_enforced().await;
             })
             .await;
+    }
+
+    /// Applies manifests as the administrator, as strictly as the server can: an unknown field is an error. Returns what
+    /// kubectl printed, or its complaint.
+    pub async fn apply(&self, options: &[&str], manifests: Vec<u8>) -> Result<Vec<u8>, String> {
+        let kubeconfig = format!("--kubeconfig={}", self.admin_kubeconfig().display());
+        let mut apply = vec![
+            "apply",
+            "--server-side",
+            "--validate=strict",
+            "--filename=-",
+            &kubeconfig,
+        ];
+        apply.extend(options);
+        kubectl(&apply, Some(manifests)).await
     }
 
     /// Creates an agent's pod on `node` and asks for a token bound to it, as the kubelet does for the projected volume.
@@ -308,8 +317,8 @@ async fn client_for(kubeconfig: &Value) -> Result<Client, Box<dyn std::error::Er
     Ok(Client::try_from(config)?)
 }
 
-/// Runs kubectl and returns what it printed; panics with its complaint.
-async fn kubectl(arguments: &[&str], input: Option<Vec<u8>>) -> Vec<u8> {
+/// Runs kubectl and returns what it printed, or its complaint.
+pub async fn kubectl(arguments: &[&str], input: Option<Vec<u8>>) -> Result<Vec<u8>, String> {
     use tokio::io::AsyncWriteExt as _;
 
     let mut child = tokio::process::Command::new("kubectl")
@@ -320,18 +329,17 @@ async fn kubectl(arguments: &[&str], input: Option<Vec<u8>>) -> Vec<u8> {
         .spawn()
         .expect("kubectl is installed");
     let mut stdin = child.stdin.take().expect("a piped standard input");
-    // kubectl reads all of it before it prints, so the two cannot wait for each other.
-    stdin
-        .write_all(&input.unwrap_or_default())
-        .await
-        .expect("kubectl reads its input");
-    drop(stdin);
-    let output = child.wait_with_output().await.expect("kubectl ends");
+    // Beside the reading: it prints while it still reads, and both pipes are finite.
+    let feed = async move {
+        // It need not read to the end of what it refuses.
+        let _ = stdin.write_all(&input.unwrap_or_default()).await;
+        drop(stdin);
+    };
+    let ((), output) = tokio::join!(feed, child.wait_with_output());
+    let output = output.expect("kubectl ends");
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "kubectl {}: {complaint}",
-        arguments.join(" ")
-    );
-    output.stdout
+    Err(format!("kubectl {}: {complaint}", arguments.join(" ")))
 }

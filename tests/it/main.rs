@@ -19,6 +19,7 @@ mod imds_wire;
 mod live;
 mod log_contract;
 mod log_schema;
+mod manifests;
 mod metadata;
 mod scripted;
 mod seeds;

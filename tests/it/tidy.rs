@@ -189,7 +189,19 @@ fn the_code_map_names_every_module() {
 /// Every page of the repository.
 fn documents() -> Vec<String> {
     let mut pages = Vec::new();
-    for folder in ["", "docs", "docs/decisions"] {
+    let folders = [
+        "",
+        "docs",
+        "docs/decisions",
+        "deploy",
+        "deploy/spot-node-group",
+        "deploy/builds-on-fargate",
+        "deploy/flux",
+        "deploy/helm/spot-interrupt-handler",
+        "deploy/instance-manager",
+        "deploy/terraform",
+    ];
+    for folder in folders {
         for entry in fs::read_dir(root().join(folder)).expect("a folder of documents") {
             let name = entry.expect("an entry of that folder").file_name();
             let page = Path::new(folder).join(name);

@@ -1,0 +1,4 @@
+terraform {
+  # No providers: the module renders documents, and whoever calls it makes resources of them.
+  required_version = ">= 1.9"
+}
