@@ -251,3 +251,18 @@ fn markdown_has_one_sentence_a_line() {
     }
     assert_eq!(crowded, Vec::<String>::new());
 }
+
+#[test]
+fn every_test_that_the_page_about_the_drain_names_is_there() {
+    let page = include_str!("../../docs/drain.md");
+    let texts = ["src/plan", "tests/it"].map(sources);
+    let sources: String = texts.into_iter().flatten().map(|(_, text)| text).collect();
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let last_columns = rows.skip(1).filter_map(|row| row.rsplit(" | ").next());
+    let mut named = 0;
+    for name in last_columns.flat_map(|column| column.split('`').skip(1).step_by(2)) {
+        assert!(sources.contains(&format!("fn {name}(")), "{name}");
+        named += 1;
+    }
+    assert!(named > 30, "{named} tests are named");
+}

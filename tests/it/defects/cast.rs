@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use futures_util::Stream;
 use futures_util::future::join;
+use futures_util::{Stream, StreamExt};
 use spot_interrupt_handler::attempt::Ports;
 use spot_interrupt_handler::plan::action::{
     Freshness, MachineIdentity, NodeEvent, Ports as TargetPorts, Target, TargetState, WatchEvent,
@@ -272,8 +272,8 @@ pub struct CrookedCluster {
 }
 
 impl CrookedCluster {
-    fn view(&self, mut view: PodView) -> PodView {
-        match self.defect {
+    fn view(defect: Defect, mut view: PodView) -> PodView {
+        match defect {
             Defect::EvictsDaemonSets => view.owner = None,
             Defect::EvictsMirrors => view.is_mirror = false,
             Defect::DisturbsTheReluctant => view.start = StartWish::AtOnce,
@@ -392,7 +392,9 @@ impl Cluster for CrookedCluster {
             pods.clear();
         }
         Ok((
-            pods.into_iter().map(|view| self.view(view)).collect(),
+            pods.into_iter()
+                .map(|view| Self::view(self.defect, view))
+                .collect(),
             version,
         ))
     }
@@ -402,7 +404,14 @@ impl Cluster for CrookedCluster {
         from: &ResourceVersion,
     ) -> Result<impl Stream<Item = Result<WatchEvent, ClusterError>> + Send + 'static, ClusterError>
     {
-        self.honest.watch(from).await
+        let defect = self.defect;
+        let events = self.honest.watch(from).await?;
+        Ok(events.map(move |event| match event {
+            Ok(WatchEvent::Seen(view, version)) => {
+                Ok(WatchEvent::Seen(Self::view(defect, view), version))
+            }
+            other => other,
+        }))
     }
 
     async fn evict(&self, pod: &PodRef, grace: Option<Grace>) -> Result<(), ClusterError> {

@@ -6,7 +6,7 @@ use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::fact::{
     AgentState, BlockReason, DeleteReason, DeregisteredState, Deregistrar, Fact, GoneOutcome,
     LeftReason, MetadataCause, NoticeChange, NoticeFact, PodFact, PodNews, Requests, Sighting,
-    StopReason, Summary, Tally, TargetErrorKind, TargetFact, TargetNews, TargetTally,
+    SkipReason, StopReason, Summary, Tally, TargetErrorKind, TargetFact, TargetNews, TargetTally,
 };
 use spot_interrupt_handler::plan::id::{PodRef, PodUid, TargetGroupArn};
 use spot_interrupt_handler::plan::notice::Origin;
@@ -214,6 +214,7 @@ fn targets() -> Vec<Fact> {
         error: "deregistering: no".to_owned(),
         attempts: 3,
     }));
+    news.push(TargetNews::Skipped(SkipReason::DryRun));
     let with = |port| TargetFact {
         group: group.clone(),
         port,
