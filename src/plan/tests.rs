@@ -27,7 +27,17 @@ use stage::{
     pod, pods, policy, seen, silent, target, terminating, wall, with_group,
 };
 
+mod calls;
+mod cordon;
+mod events;
+mod figures;
+mod health;
+mod jitter;
+mod notices;
+mod sight;
 mod stage;
+mod targets;
+mod words;
 
 #[test]
 fn while_no_notice_is_there_only_the_metadata_service_is_asked() {
