@@ -92,10 +92,7 @@ fn the_verdict_waits_for_the_cordon_and_says_when_it_was() {
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 0);
     stage.forward_to(9.0);
     stage.answer_first(is_patch, Outcome::Node(node()));
-    assert_eq!(
-        stage.summary().cordoned_after,
-        Some(Duration::from_secs(4))
-    );
+    assert_eq!(stage.summary().cordoned_after, Some(Duration::from_secs(4)));
 }
 
 #[test]

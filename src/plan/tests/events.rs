@@ -51,8 +51,9 @@ fn a_good_verdict_says_how_the_pods_stand() {
     stage.forward_to(110.0);
     let expected = NodeEvent {
         kind: NodeEventKind::SpotDrainCompleted,
-        note: "Every pod got its stop signal before the spot interruption: 1 gone, 3 stopping, 2 cut"
-            .to_owned(),
+        note:
+            "Every pod got its stop signal before the spot interruption: 1 gone, 3 stopping, 2 cut"
+                .to_owned(),
         name: format!("node-1.{}.spotdraincompleted", notice_id(&stage)),
         node_uid: Some("node-uid".to_owned()),
     };
@@ -93,7 +94,11 @@ fn an_event_that_cannot_be_published_is_tried_five_times_with_growing_patience()
     let mut stage = Stage::interrupted(policy(), 120.0);
     for at in [5.0, 6.0, 8.0, 12.0, 20.0] {
         stage.forward_to(at - 0.001);
-        assert_eq!(stage.events().len(), usize::from(at <= 5.0), "before {at} s");
+        assert_eq!(
+            stage.events().len(),
+            usize::from(at <= 5.0),
+            "before {at} s"
+        );
         stage.forward_to(at);
         stage.answer_event(
             NodeEventKind::SpotInterruption,
@@ -152,10 +157,7 @@ fn an_event_that_waits_for_its_next_try_keeps_the_agent_from_stopping() {
     let mut stage = Stage::draining(policy(), 120.0, vec![]);
     stage.forward_to(6.0);
     stage.planner.handle_stop();
-    stage.answer_event(
-        NodeEventKind::SpotDrainCompleted,
-        silent(FailureKind::Lost),
-    );
+    stage.answer_event(NodeEventKind::SpotDrainCompleted, silent(FailureKind::Lost));
     assert!(!stage.planner.is_stopped());
     stage.forward_to(7.0);
     stage.answer_event(NodeEventKind::SpotDrainCompleted, Outcome::Done);

@@ -16,7 +16,12 @@ fn heartbeats(stage: &Stage) -> Vec<&Fact> {
 fn about_the_api_server(stage: &Stage) -> Vec<&Fact> {
     let facts = stage.facts.iter();
     facts
-        .filter(|fact| matches!(fact, Fact::ApiUnreachable { .. } | Fact::ApiRecovered { .. }))
+        .filter(|fact| {
+            matches!(
+                fact,
+                Fact::ApiUnreachable { .. } | Fact::ApiRecovered { .. }
+            )
+        })
         .collect()
 }
 

@@ -15,10 +15,7 @@ fn is_watch(request: &Request) -> bool {
 }
 
 fn is_open(stage: &Stage, pick: impl Fn(&Request) -> bool) -> bool {
-    stage
-        .open_requests()
-        .iter()
-        .any(|request| pick(request))
+    stage.open_requests().iter().any(|request| pick(request))
 }
 
 fn verdicts(stage: &Stage) -> usize {
@@ -112,7 +109,10 @@ fn two_doubts_within_a_second_are_two_lists_a_second_apart() {
     stage.forward_to(5.4);
     stage.answer_pod("api", Outcome::Done);
     stage.forward_to(8.0);
-    stage.answer(&next_list("100"), pods(vec![pod("web", 30), pod("api", 30)]));
+    stage.answer(
+        &next_list("100"),
+        pods(vec![pod("web", 30), pod("api", 30)]),
+    );
     stage.forward_to(8.99);
     assert!(!is_open(&stage, is_list));
     stage.forward_to(9.0);

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::stage::{
-    Stage, describe, failed, group, instance, policy, silent, target, with_group,
-};
+use super::stage::{Stage, describe, failed, group, instance, policy, silent, target, with_group};
 use crate::plan::Policy;
 use crate::plan::action::{FailureKind, Outcome, Ports, Request, TargetState};
 use crate::plan::fact::{Fact, TargetErrorKind, TargetNews, TargetTally};
@@ -298,9 +296,7 @@ fn the_receipt_counts_every_registration_once() {
     stage.answer(&ask("gone"), of(&[4, 5], TargetState::NotRegistered));
     stage.answer(&ask("open"), of(&[6, 7, 8, 9], TargetState::Registered));
     stage.answer(&ask("denied"), of(&[10, 11], TargetState::Registered));
-    let forbidden = |request: &Request| {
-        matches!(request, Request::DeregisterTargets(arn, ..) if *arn == named("denied"))
-    };
+    let forbidden = |request: &Request| matches!(request, Request::DeregisterTargets(arn, ..) if *arn == named("denied"));
     stage.answer_first(forbidden, failed(FailureKind::Forbidden, 403));
     stage.forward_to(10.0);
     let summary = stage.summary();
