@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Breaks the planner in every small way there is, one at a time, and tells which of these mutants no test notices.
 #
-#   mutants.sh                            all of src/plan (about ten minutes)
+#   mutants.sh                            all of src/plan (about twenty minutes)
 #   mutants.sh --file src/plan/task.rs    further arguments go to cargo-mutants
 #
 # The planner needs nothing but the standard library, so that a crate of its own with nothing else in it builds and tests
