@@ -132,7 +132,7 @@ fn the_progress_is_told_every_ten_seconds_until_the_verdict() {
 #[test]
 fn requests_are_counted_from_the_notice_on_by_where_they_go() {
     let mut stage = Stage::draining(with_group(Ports::All), 120.0, vec![pod("web", 30)]);
-    for _ in 0..2 {
+    for _ in 0..3 {
         stage.answer_pod("web", failed(FailureKind::Throttled(None), 429));
         stage.forward_to_next_pod_call();
     }
@@ -155,9 +155,9 @@ fn requests_are_counted_from_the_notice_on_by_where_they_go() {
     assert_eq!(
         stage.summary().requests,
         Requests {
-            // The node read and patched, the notice's event, LIST and WATCH, four evictions.
-            api: 9,
-            api_429: 2,
+            // The node read and patched, the notice's event, LIST and WATCH, five evictions.
+            api: 10,
+            api_429: 3,
             elb: 2,
             imds: 1,
         }
