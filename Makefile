@@ -1,4 +1,4 @@
-.PHONY: test bench soak fuzz
+.PHONY: test bench soak fuzz mutants
 
 # Every test, on a fresh machine: what a test needs is built once and cached.
 test:
@@ -15,3 +15,7 @@ soak:
 # Every parser of outside bytes, with half an hour of inputs that no run before had.
 fuzz:
 	cargo test --locked --profile soak --test fuzz -- --rounds 20000000 --seed $$(date +%s)
+
+# Every small fault put into the planner, and which of them no test notices.
+mutants:
+	tests/mutants.sh

@@ -209,7 +209,7 @@ impl Drain {
         };
         // The watch may have shown what the call did before the answer to it.
         if !matches!(outcome, Outcome::Failed(_)) {
-            self.last_accepted_call = self.last_accepted_call.max(pod.record.last_call);
+            self.last_accepted_call = self.last_accepted_call.max(pod.record.last_sent());
         }
         let is_failure = matches!(outcome, Outcome::Failed(_));
         if is_failure && pod.record.hurries > 0 && matches!(pod.course, Course::Stopping { .. }) {
@@ -469,6 +469,10 @@ impl Drain {
             | Course::Stopping { .. } => {
                 let is_finished = pod.view.progress == PodProgress::Finished;
                 if let Some(termination) = pod.view.termination {
+                    if pod.course == Course::Waiting && pod.record.doubt != Doubt::Clear {
+                        let sent = pod.record.last_sent();
+                        self.last_accepted_call = self.last_accepted_call.max(sent);
+                    }
                     pod.handle_termination(termination, self.first_seen, agenda, now.at);
                     self.hurry(&uid, termination.deletion_timestamp, agenda, now.at);
                 }

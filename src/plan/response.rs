@@ -1,5 +1,6 @@
 //! Everything that is done about one interruption, from its first sight to the deadline.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::action::{Failure, NodeEvent, NodeEventKind, Outcome, Request, WatchEvent};
@@ -40,7 +41,8 @@ pub(super) struct Response {
     drain: Drain,
     targets: TargetsStep,
     verdict: VerdictStep,
-    publish_failures: u32,
+    /// How often each event could not be published.
+    publish_failures: BTreeMap<NodeEventKind, u32>,
     withdrawal: Withdrawal,
 }
 
@@ -104,7 +106,7 @@ impl Response {
             drain,
             targets: TargetsStep::WaitingForInstance(groups, effect),
             verdict: VerdictStep::Pending,
-            publish_failures: 0,
+            publish_failures: BTreeMap::new(),
             withdrawal: Withdrawal::Untold,
             interruption,
         };
@@ -448,13 +450,11 @@ impl Response {
         now: Moment,
     ) {
         if let Outcome::Failed(Failure { .. }) = outcome {
-            self.publish_failures += 1;
-            if self.publish_failures < PUBLISH_TRIES {
-                let wait = doubled(
-                    Duration::from_secs(1),
-                    self.publish_failures,
-                    Duration::from_secs(8),
-                );
+            let failures = self.publish_failures.entry(kind).or_default();
+            *failures += 1;
+            let failures = *failures;
+            if failures < PUBLISH_TRIES {
+                let wait = doubled(Duration::from_secs(1), failures, Duration::from_secs(8));
                 agenda.wait(Task::Publish(kind), now + wait);
             }
         }

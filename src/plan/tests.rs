@@ -29,9 +29,19 @@ use stage::{
 };
 
 mod blocked;
+mod calls;
+mod cordon;
+mod events;
+mod figures;
+mod health;
+mod jitter;
 mod modes;
+mod notices;
+mod sight;
 mod stage;
+mod targets;
 mod waves;
+mod words;
 
 #[test]
 fn while_no_notice_is_there_only_the_metadata_service_is_asked() {

@@ -46,7 +46,7 @@ impl Terms {
         };
         pod.record.attempts += 1;
         pod.record.first_call.get_or_insert(now);
-        pod.record.last_call = Some(now);
+        pod.record.last_call = Some((call, now));
         pod.course = Course::Calling {
             call,
             grace,
@@ -147,7 +147,7 @@ impl Terms {
     ) -> Moment {
         let delete_from = pod.delete_from();
         match (pod.on_blocked, trouble) {
-            (OnBlocked::Delete, _) if now < delete_from => moment.min(delete_from),
+            (OnBlocked::Delete, _) if now <= delete_from => moment.min(delete_from),
             (OnBlocked::Delete, Trouble::Refused(Call::Evict)) => now,
             (OnBlocked::Delete | OnBlocked::Wait, _) => moment,
         }

@@ -76,8 +76,8 @@ pub(super) enum Answer {
 pub(super) struct Record {
     pub(super) attempts: u32,
     pub(super) first_call: Option<Moment>,
-    /// When the last call was sent.
-    pub(super) last_call: Option<Moment>,
+    /// Which call was sent last, and when.
+    pub(super) last_call: Option<(Call, Moment)>,
     pub(super) was_answered: bool,
     pub(super) doubt: Doubt,
     pub(super) refusals: u32,
@@ -154,6 +154,11 @@ impl Record {
             // Had an earlier call taken effect, the pod would be terminating and no budget would be asked.
             self.doubt = Doubt::Clear;
         }
+    }
+
+    /// When the last call was sent.
+    pub(super) fn last_sent(&self) -> Option<Moment> {
+        self.last_call.map(|(_, sent)| sent)
     }
 
     pub(super) fn failure_wait(&mut self, agenda: &mut Agenda) -> Duration {
@@ -273,9 +278,22 @@ impl Pod {
                 self.tell_stopped(call, given, first_seen, agenda, now);
                 (sent, given)
             }
-            Course::Waiting | Course::Exempt(_) | Course::Finished | Course::Gone(_) => {
-                (now, termination.grace)
+            Course::Waiting => {
+                let given = if termination.grace == Grace::NONE {
+                    self.sent_grace()
+                } else {
+                    termination.grace
+                };
+                match (self.record.doubt, self.record.last_call) {
+                    // A call whose answer was lost has taken effect.
+                    (Doubt::Sent(_), Some((call, sent))) => {
+                        self.tell_stopped(call, given, first_seen, agenda, now);
+                        (sent, given)
+                    }
+                    (Doubt::Sent(_) | Doubt::Clear, _) => (now, given),
+                }
             }
+            Course::Exempt(_) | Course::Finished | Course::Gone(_) => (now, termination.grace),
         };
         self.record.stop = Some(StopSignal { given });
         if !agenda.is_trying(&Task::Pod(self.view.pod.uid.clone())) {

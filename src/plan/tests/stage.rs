@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::plan::action::{
-    Action, AttemptId, Failure, FailureKind, Freshness, MachineIdentity, Outcome, Ports, Request,
-    Target, TargetState, WatchEvent,
+    Action, AttemptId, Failure, FailureKind, Freshness, MachineIdentity, NodeEvent, NodeEventKind,
+    Outcome, Ports, Request, Target, TargetState, WatchEvent,
 };
 use crate::plan::budget::{Grace, Margins};
 use crate::plan::drain::OnBlocked;
-use crate::plan::fact::{Fact, Summary};
+use crate::plan::fact::{Fact, PodNews, Summary};
 use crate::plan::id::{
     BootId, InstanceId, NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn,
 };
@@ -25,7 +25,11 @@ pub struct Stage {
     pub at: f64,
     pub facts: Vec<Fact>,
     open: Vec<(AttemptId, Request, Option<Moment>)>,
+    turns: u32,
 }
+
+/// A planner that wants to be woken again and again at one moment hangs the agent, and would hang the test.
+const MOST_TURNS: u32 = 10_000;
 
 impl Stage {
     /// An agent that has just asked for everything for the first time.
@@ -37,6 +41,7 @@ impl Stage {
             at: 0.0,
             open: Vec::new(),
             facts: Vec::new(),
+            turns: 0,
         };
         stage.drain();
         stage
@@ -107,6 +112,7 @@ impl Stage {
                 break;
             };
             self.at = next.max(self.at);
+            self.turn();
             self.let_time_out();
             self.planner.handle_timeout(now(self.at));
             self.drain();
@@ -114,8 +120,16 @@ impl Stage {
         self.at = seconds;
     }
 
+    /// Lets time pass to `seconds` in one step, with answers still to come that are due at that very moment.
+    pub fn forward_to_without_limits(&mut self, seconds: f64) {
+        self.at = seconds;
+        self.planner.handle_timeout(now(self.at));
+        self.drain();
+    }
+
     /// Lets time pass to the next moment the planner asks for.
     pub fn forward_to_next_due(&mut self) {
+        self.turn();
         let due = self.planner.poll_timeout().expect("something is due");
         self.forward_to(due.seconds_from(Moment::ORIGIN).max(self.at));
     }
@@ -132,6 +146,7 @@ impl Stage {
     }
 
     pub fn answer_first(&mut self, pick: impl Fn(&Request) -> bool, outcome: Outcome) {
+        self.turn();
         let index = self
             .open
             .iter()
@@ -176,6 +191,62 @@ impl Stage {
             .collect()
     }
 
+    /// Ends the watch that is open.
+    pub fn end_watch(&mut self) {
+        self.answer_first(
+            |request| matches!(request, Request::WatchPods(_)),
+            Outcome::Done,
+        );
+    }
+
+    /// Answers the event of this kind.
+    pub fn answer_event(&mut self, kind: NodeEventKind, outcome: Outcome) {
+        self.answer_first(
+            |request| matches!(request, Request::PublishEvent(event) if event.kind == kind),
+            outcome,
+        );
+    }
+
+    /// The events that are being published.
+    pub fn events(&self) -> Vec<&NodeEvent> {
+        self.open
+            .iter()
+            .filter_map(|(_, request, _)| match request {
+                Request::PublishEvent(event) => Some(event),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// When the only open request that `pick` picks is given up, in seconds after the start.
+    pub fn limit_of(&self, pick: impl Fn(&Request) -> bool) -> Option<f64> {
+        let mut limits = self
+            .open
+            .iter()
+            .filter(|(_, request, _)| pick(request))
+            .map(|(_, _, limit)| limit.map(|limit| limit.seconds_from(Moment::ORIGIN)));
+        let limit = limits.next().expect("such a request is open");
+        assert_eq!(limits.next(), None, "one such request");
+        limit
+    }
+
+    /// When the planner wants to be woken next, in seconds after the start.
+    pub fn due(&self) -> Option<f64> {
+        let due = self.planner.poll_timeout();
+        due.map(|due| due.seconds_from(Moment::ORIGIN))
+    }
+
+    /// What was told of this pod.
+    pub fn news_of(&self, name: &str) -> Vec<&PodNews> {
+        self.facts
+            .iter()
+            .filter_map(|fact| match fact {
+                Fact::Pod(told, news) if told.pod.name == name => Some(news),
+                _ => None,
+            })
+            .collect()
+    }
+
     pub fn open_requests(&self) -> Vec<&Request> {
         self.open.iter().map(|(_, request, _)| request).collect()
     }
@@ -208,6 +279,15 @@ impl Stage {
         while let Some(fact) = self.planner.poll_fact() {
             self.facts.push(fact);
         }
+    }
+
+    fn turn(&mut self) {
+        self.turns += 1;
+        assert!(
+            self.turns < MOST_TURNS,
+            "going round and round at {} s",
+            self.at
+        );
     }
 
     fn let_time_out(&mut self) {

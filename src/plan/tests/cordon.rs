@@ -1,0 +1,103 @@
+//! Taking the node out of service: its calls, and what is told when they fail.
+
+use std::time::Duration;
+
+use super::stage::{Stage, failed, node, policy, silent};
+use crate::plan::action::{FailureKind, Outcome, Request};
+use crate::plan::fact::Fact;
+
+fn is_patch(request: &Request) -> bool {
+    matches!(request, Request::Cordon(_))
+}
+
+fn failures(stage: &Stage) -> Vec<(u32, Option<u16>)> {
+    let facts = stage.facts.iter();
+    facts
+        .filter_map(|fact| match fact {
+            Fact::CordonFailed {
+                attempt,
+                http_status,
+                ..
+            } => Some((*attempt, *http_status)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn calls(stage: &Stage) -> usize {
+    let requests = stage.open_requests().into_iter();
+    requests
+        .filter(|request| **request == Request::ReadNode || is_patch(request))
+        .count()
+}
+
+#[test]
+fn a_reading_and_a_patch_have_five_seconds_each() {
+    let mut stage = Stage::interrupted(policy(), 120.0);
+    let limit = stage.limit_of(|request| *request == Request::ReadNode);
+    assert_eq!(limit, Some(10.0));
+    stage.forward_to(7.0);
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    assert_eq!(stage.limit_of(is_patch), Some(12.0));
+}
+
+#[test]
+fn a_node_that_cannot_be_read_is_read_again_after_half_a_second_and_then_ever_later() {
+    let mut stage = Stage::interrupted(policy(), 120.0);
+    for wait in [0.5, 1.0, 2.0, 4.0, 5.0, 5.0] {
+        let before = stage.at;
+        stage.answer(&Request::ReadNode, failed(FailureKind::ServerError, 500));
+        while calls(&stage) == 0 {
+            stage.forward_to_next_due();
+        }
+        let waited = (stage.at - before) / wait;
+        assert!((0.8..=1.2).contains(&waited), "{waited} of {wait} s");
+    }
+    assert_eq!(
+        failures(&stage),
+        [(1, Some(500)), (2, Some(500)), (4, Some(500))]
+    );
+}
+
+#[test]
+fn two_lost_races_are_read_again_at_once_and_a_third_one_is_a_failure() {
+    let mut stage = Stage::interrupted(policy(), 120.0);
+    for _ in 0..2 {
+        stage.answer(&Request::ReadNode, Outcome::Node(node()));
+        stage.answer_first(is_patch, failed(FailureKind::Conflict, 409));
+        assert_eq!(failures(&stage), []);
+    }
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    stage.answer_first(is_patch, failed(FailureKind::Conflict, 409));
+    assert_eq!(failures(&stage), [(1, Some(409))]);
+    assert_eq!(calls(&stage), 0);
+}
+
+#[test]
+fn a_failure_that_is_no_lost_race_is_not_read_again_at_once() {
+    let mut stage = Stage::interrupted(policy(), 120.0);
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    stage.answer_first(is_patch, silent(FailureKind::Lost));
+    assert_eq!(failures(&stage), [(1, None)]);
+    assert_eq!(calls(&stage), 0);
+}
+
+#[test]
+fn the_verdict_waits_for_the_cordon_and_says_when_it_was() {
+    let mut stage = Stage::interrupted(policy(), 120.0);
+    stage.answer(&super::first_list(), super::pods(vec![]));
+    stage.forward_to(8.0);
+    assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 0);
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 0);
+    stage.forward_to(9.0);
+    stage.answer_first(is_patch, Outcome::Node(node()));
+    assert_eq!(stage.summary().cordoned_after, Some(Duration::from_secs(4)));
+}
+
+#[test]
+fn a_node_that_is_not_out_of_service_at_the_verdict_has_no_time_of_it() {
+    let mut stage = Stage::interrupted(policy(), 120.0);
+    stage.forward_to(110.0);
+    assert_eq!(stage.summary().cordoned_after, None);
+}
