@@ -40,12 +40,12 @@ pub use policy::{Effect, Mode, Policy};
 use std::time::Duration;
 
 use action::{Action, AttemptId, MachineIdentity, Outcome, Request, WatchEvent};
-use drain::{OnBlocked, Terms};
+use drain::{OnBlocked, Pace, Terms};
 use fact::{AgentState, Fact, InterruptionContext, StopReason};
 use health::{ApiHealth, MetadataHealth};
 use id::{InstanceId, NodeName, PodUid};
 use node::NodeView;
-use notice::{Announcement, Interruption, Machine, Origin};
+use notice::{Announcement, Interruption, InterruptionAction, Machine, Origin};
 use recall::{Recall, RecalledNode};
 use response::{Response, tell_beginning};
 use task::{Agenda, Task};
@@ -464,7 +464,11 @@ impl Planner {
             self.phase = Phase::After(Box::new(interruption));
             return;
         }
-        let on_blocked = if announcement.is_stale(seen) {
+        let pace = match interruption.action {
+            InterruptionAction::Terminate | InterruptionAction::Stop => Pace::ToTheDeadline,
+            InterruptionAction::Hibernate => Pace::AtOnce,
+        };
+        let on_blocked = if announcement.is_stale(seen) || pace == Pace::AtOnce {
             OnBlocked::Wait
         } else {
             self.policy.on_blocked
@@ -474,6 +478,7 @@ impl Planner {
             on_blocked,
             job_pods: self.policy.job_pods,
             effect: self.policy.effect,
+            pace,
             max_in_flight: self.policy.max_in_flight,
             agent: self.agent.clone(),
         };

@@ -27,6 +27,9 @@ const VERDICT_AFTER_BEGINNING: Duration = Duration::from_secs(3);
 /// Past this point before the deadline a verdict may not leave the node at all.
 const VERDICT_AT_LATEST_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Longer than any grace period that somebody means, and still a number of seconds that fits one: 2³¹ s are 68 years.
+const NEVER: Duration = Duration::from_secs(1 << 31);
+
 /// A pod's grace period in whole seconds, as the API server uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Grace(u32);
@@ -108,6 +111,15 @@ impl Window {
         }
     }
 
+    /// The same without a moment by which the pod should have stopped: it gets its own grace period, whole.
+    #[must_use]
+    pub fn without_end(self) -> Self {
+        Self {
+            stop_by: self.stop_by + NEVER,
+            ..self
+        }
+    }
+
     /// The `gracePeriodSeconds` that a call made at `now` must carry: what is left until S where the pod's own grace
     /// period is longer than that, else none, so that the pod's own holds.
     ///
@@ -120,6 +132,12 @@ impl Window {
             .max(1);
         (self.grace.as_secs() > left).then_some(Grace(left))
     }
+}
+
+/// When the verdict about a hibernation is due: the machine may stand still at any moment.
+#[must_use]
+pub fn verdict_due_at_once(deadline: Moment, begun: Moment) -> Moment {
+    (begun + VERDICT_AFTER_BEGINNING).min(deadline - VERDICT_AT_LATEST_BEFORE_DEADLINE)
 }
 
 /// When the verdict has to be given though there is still something to do: 15 s before the deadline, but not within

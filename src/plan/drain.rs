@@ -14,7 +14,7 @@ use self::call::{Next, Trouble, refusal_wait};
 use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Urgency};
 use self::start::SecondWave;
 use super::action::{Outcome, Request, WatchEvent};
-use super::budget::{Grace, Margins, Window};
+use super::budget::{Grace, Margins};
 use super::fact::{BlockReason, Fact, GoneOutcome, PodNews, Tally};
 use super::id::PodUid;
 use super::notice::Interruption;
@@ -58,6 +58,17 @@ pub enum JobPods {
     Late,
 }
 
+/// How the time that is left is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Planned backwards from the deadline.
+    ToTheDeadline,
+    /// Hibernation begins with its notice, and what it catches goes on when the instance wakes
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/hibernate-spot-instances.html>): everything is asked to leave
+    /// at once, with its own grace period, and nothing is forced.
+    AtOnce,
+}
+
 /// What the drain is told once.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
@@ -65,6 +76,7 @@ pub(super) struct Terms {
     pub(super) on_blocked: OnBlocked,
     pub(super) job_pods: JobPods,
     pub(super) effect: Effect,
+    pub(super) pace: Pace,
     pub(super) max_in_flight: usize,
     pub(super) agent: Option<PodUid>,
 }
@@ -106,20 +118,23 @@ pub(super) enum Wish {
 impl Drain {
     pub(super) fn new(terms: Terms, interruption: &Interruption) -> Self {
         Self {
-            terms,
             first_seen: interruption.first_seen,
             deadline: interruption.deadline,
             deadline_wall: interruption.deadline_wall,
             pods: BTreeMap::new(),
             ready: BTreeSet::new(),
             held: BTreeSet::new(),
-            second_wave: SecondWave::Held,
+            second_wave: match terms.pace {
+                Pace::ToTheDeadline => SecondWave::Held,
+                Pace::AtOnce => SecondWave::Begun,
+            },
             namespaces: Namespaces::default(),
             cordoned: None,
             recreated: BTreeMap::new(),
             calling: BTreeSet::new(),
             last_accepted_call: None,
             last_gone: None,
+            terms,
         }
     }
 
@@ -265,12 +280,7 @@ impl Drain {
         self.deadline_wall = interruption.deadline_wall;
         self.ready.clear();
         for (uid, pod) in &mut self.pods {
-            pod.window = Window::before(
-                self.deadline,
-                pod.view.grace,
-                pod.view.mounts_claim,
-                &self.terms.margins,
-            );
+            pod.window = self.terms.window(&pod.view, self.deadline);
             if pod.course == Course::Waiting && pod.record.attempts > 0 {
                 agenda.close(&Task::Pod(uid.clone()));
                 self.ready.insert((pod.urgency(), uid.clone()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::action::{Failure, NodeEvent, NodeEventKind, Outcome, Request, WatchEvent};
-use super::budget::verdict_due;
+use super::budget::{verdict_due, verdict_due_at_once};
 use super::cordon::{CALL_TIMEOUT, Cordon};
 use super::drain::{Drain, Terms, Wish};
 use super::fact::{
@@ -12,7 +12,7 @@ use super::fact::{
 };
 use super::id::{InstanceId, NodeName, PodUid};
 use super::node::NodeView;
-use super::notice::{AnnouncedAction, Announcement, Interruption};
+use super::notice::{AnnouncedAction, Announcement, Interruption, InterruptionAction};
 use super::policy::{Effect, Mode};
 use super::sight::Sight;
 use super::targets::{ConfiguredGroup, Targets, tell_unnamed};
@@ -370,7 +370,14 @@ impl Response {
     }
 
     fn verdict_due(&self) -> Moment {
-        verdict_due(self.interruption.deadline, self.begun)
+        match self.interruption.action {
+            InterruptionAction::Terminate | InterruptionAction::Stop => {
+                verdict_due(self.interruption.deadline, self.begun)
+            }
+            InterruptionAction::Hibernate => {
+                verdict_due_at_once(self.interruption.deadline, self.begun)
+            }
+        }
     }
 
     fn check_for_the_end(&mut self, agenda: &mut Agenda, now: Moment) {

@@ -82,7 +82,10 @@ struct Summary {
 
 /// What the setting is like, as far as rules depend on it.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent of each other: any of them may hold
 struct Conditions {
+    /// The instance hibernates: nothing waits, and nothing is forced.
+    hibernates: bool,
     /// Nothing happens but the interruption.
     is_calm: bool,
     /// The API server is always there and current, and the node's clock right.
@@ -130,10 +133,15 @@ impl Judge {
             .map(|pod| (pod.uid.clone(), Moment::ORIGIN));
         Self {
             margins: setting.policy().margins,
-            on_blocked: setting.on_blocked,
+            on_blocked: if setting.hibernates() {
+                OnBlocked::Wait
+            } else {
+                setting.on_blocked
+            },
             job_pods: setting.job_pods,
             waiting_namespaces: setting.waiting_namespaces.clone(),
             conditions: Conditions {
+                hibernates: setting.hibernates(),
                 is_calm: setting.is_calm(),
                 is_steady: setting.is_steady(),
                 is_slow: setting
@@ -485,6 +493,7 @@ impl Witness for Judge {
         self.nothing_is_done_to_pods_after_the_deadline(call, now);
         self.a_budget_is_broken_only_when_the_last_useful_moment_has_come(call, world, now);
         self.the_number_of_calls_is_bounded(call, now);
+        self.a_hibernation_cuts_no_grace_period(call, now);
         let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
         if let Some(pod) = pod {
             self.a_late_pod_is_left_alone_until_it_is_time(call, pod, now);

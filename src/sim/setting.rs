@@ -130,6 +130,14 @@ impl Setting {
         for pod in &mut pods {
             later.wishes(pod);
         }
+        let notice = ScheduledNotice {
+            action: if later.chance(3) {
+                InterruptionAction::Hibernate
+            } else {
+                notice.action
+            },
+            ..notice
+        };
         Self {
             seed,
             node,
@@ -296,6 +304,12 @@ impl Setting {
     #[must_use]
     pub fn is_calm(&self) -> bool {
         self.spells.is_empty() && self.happenings.is_empty() && self.skew_millis == 0
+    }
+
+    /// Whether EC2 hibernates the instance.
+    #[must_use]
+    pub fn hibernates(&self) -> bool {
+        self.notice.action == InterruptionAction::Hibernate
     }
 
     /// Whether the API server is always there and current, and the node's clock right.

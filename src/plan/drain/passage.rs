@@ -175,7 +175,7 @@ impl Record {
 impl Pod {
     pub(super) fn new(view: PodView, terms: &Terms, deadline: Moment) -> Self {
         Self {
-            window: Window::before(deadline, view.grace, view.mounts_claim, &terms.margins),
+            window: terms.window(&view, deadline),
             course: match view.exemption(terms.agent.as_ref()) {
                 Some(exemption) => Course::Exempt(exemption),
                 None if view.progress == PodProgress::Finished => Course::Finished,

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::passage::{Course, Pod};
-use super::{Drain, JobPods, Terms};
-use crate::plan::pod::{StartWish, Wave};
+use super::{Drain, JobPods, Pace, Terms};
+use crate::plan::budget::Window;
+use crate::plan::pod::{PodView, StartWish, Wave};
 use crate::plan::task::{Agenda, Task};
 use crate::plan::time::Moment;
 
@@ -20,6 +21,15 @@ pub(super) enum SecondWave {
 }
 
 impl Terms {
+    /// The window of a pod.
+    pub(super) fn window(&self, view: &PodView, deadline: Moment) -> Window {
+        let window = Window::before(deadline, view.grace, view.mounts_claim, &self.margins);
+        match self.pace {
+            Pace::ToTheDeadline => window,
+            Pace::AtOnce => window.without_end(),
+        }
+    }
+
     fn is_late(&self, pod: &Pod) -> bool {
         let is_job = pod
             .view
@@ -31,7 +41,8 @@ impl Terms {
 
     /// When the first call for a pod is due as far as the pod itself goes; none when that is at once.
     fn own_start(&self, pod: &Pod) -> Option<Moment> {
-        self.is_late(pod).then(|| pod.window.last_start - LEAD)
+        (self.is_late(pod) && self.pace == Pace::ToTheDeadline)
+            .then(|| pod.window.last_start - LEAD)
     }
 }
 

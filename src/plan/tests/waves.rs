@@ -1,9 +1,12 @@
 //! Who goes when: ordinary pods at once, critical ones after them, late ones as late as they want.
 
-use super::stage::{Stage, gone, next_list, pod, pods, policy, seen, terminating};
+use super::stage::{
+    Stage, failed, first_list, gone, next_list, pod, pods, policy, seen, terminating, wall,
+};
 use crate::plan::Policy;
-use crate::plan::action::Outcome;
+use crate::plan::action::{FailureKind, Outcome, Request};
 use crate::plan::drain::JobPods;
+use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use crate::plan::pod::{Owner, PodProgress, PodView, StartWish};
 
 fn critical(name: &str, grace: u32) -> PodView {
@@ -158,4 +161,42 @@ fn a_termination_that_ends_in_time_is_left_alone() {
     let mut stage = Stage::draining(policy(), 120.0, vec![terminating("web", 60, 60, 0.0)]);
     stage.forward_to(124.0);
     assert_eq!(stage.pod_calls(), []);
+}
+
+#[test]
+fn a_hibernation_asks_everybody_to_leave_at_once_with_their_own_grace_and_forces_nothing() {
+    let mut stage = Stage::new(policy());
+    stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+    stage.forward_to(5.0);
+    stage.answer(
+        &Request::ReadNotice,
+        Outcome::Notice(Some(Announcement {
+            action: AnnouncedAction::Known(InterruptionAction::Hibernate),
+            time: Some(wall(5.0)),
+            server_date: Some(wall(5.0)),
+        })),
+    );
+    let listed = vec![critical("dns", 30), late("batch"), pod("slow", 600)];
+    stage.answer(&first_list(), pods(listed));
+    assert_eq!(
+        stage.pod_calls(),
+        [
+            ("evict", "slow", None),
+            ("evict", "batch", None),
+            ("evict", "dns", None)
+        ]
+    );
+    for name in ["batch", "dns"] {
+        stage.answer_pod(name, Outcome::Done);
+    }
+    stage.watch(seen(terminating("batch", 30, 30, 5.0)));
+    stage.watch(seen(terminating("dns", 30, 30, 5.0)));
+    stage.answer_pod("slow", failed(FailureKind::BlockedByBudget, 429));
+    // The verdict does not wait for a deadline that EC2 does not wait for.
+    stage.forward_to(8.0);
+    let told = stage.summary().pods;
+    assert_eq!((told.stopping, told.cut, told.left), (2, 0, 1));
+    stage.forward_to(24.0);
+    let calls = stage.pod_calls();
+    assert!(calls.iter().all(|(verb, ..)| *verb == "evict"), "{calls:?}");
 }

@@ -224,6 +224,7 @@ impl Judge {
         // With less than the shortest plan left, something is always cut or left.
         let is_long = setting.notice.warning >= Duration::from_secs(60);
         let is_plain = setting.is_calm()
+            && !setting.hibernates()
             && is_long
             && !setting
                 .pods

@@ -33,7 +33,8 @@ impl Judge {
 
     /// How long before its last useful moment a pod's eviction has to begin, when not at once.
     pub(super) fn begins_before(&self, pod: &Pod) -> Option<Duration> {
-        (self.is_late(pod) || is_critical(pod)).then_some(LEAD)
+        let follows = self.is_late(pod) || is_critical(pod);
+        (follows && !self.conditions.hibernates).then_some(LEAD)
     }
 
     fn is_late(&self, pod: &Pod) -> bool {
@@ -53,7 +54,8 @@ impl Judge {
             return;
         };
         let start = self.window(pod, deadline).last_start - LEAD;
-        if self.is_late(pod) && pod.deletion.is_none() && now + ROUNDING < start {
+        let is_left_alone = self.is_late(pod) && !self.conditions.hibernates;
+        if is_left_alone && pod.deletion.is_none() && now + ROUNDING < start {
             let detail = format!("{} {:.1} s early", pod.name, start.seconds_from(now));
             self.breaks("a late pod is left alone until it is time", detail, now);
         }
@@ -70,7 +72,8 @@ impl Judge {
         let Some(deadline) = self.deadline_of(call.process) else {
             return;
         };
-        if !is_critical(pod) || pod.deletion.is_some() || world.cluster.has_lagged() {
+        let is_free = !is_critical(pod) || pod.deletion.is_some() || self.conditions.hibernates;
+        if is_free || world.cluster.has_lagged() {
             return;
         }
         let here = || world.cluster.pods().filter(|pod| is_evictable(pod));
@@ -89,6 +92,14 @@ impl Judge {
         if let Some(forerunner) = forerunner.filter(|_| !is_time) {
             let detail = format!("{} goes before {}", pod.name, forerunner.name);
             self.breaks("critical pods follow the others", detail, now);
+        }
+    }
+
+    /// What hibernates goes on when it wakes: nobody has to be done by a deadline.
+    pub(super) fn a_hibernation_cuts_no_grace_period(&mut self, call: &PodCall, now: Moment) {
+        if self.conditions.hibernates && call.grace.is_some() {
+            let detail = format!("{:?} s for {}", call.grace, call.pod.name);
+            self.breaks("a hibernation cuts no grace period", detail, now);
         }
     }
 

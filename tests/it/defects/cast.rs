@@ -18,7 +18,7 @@ use spot_interrupt_handler::plan::id::{
     InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
 };
 use spot_interrupt_handler::plan::node::{CordonOwner, CordonPatch, LabelWrite, NodeView};
-use spot_interrupt_handler::plan::notice::Announcement;
+use spot_interrupt_handler::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use spot_interrupt_handler::plan::pod::{BlockedWish, PodView, StartWish};
 use spot_interrupt_handler::ports::{
     Balancer, BalancerError, Cluster, ClusterError, Metadata, MetadataError, Refusal,
@@ -65,6 +65,7 @@ pub enum Defect {
     DeletesWhatWaits,
     DeletesWithoutAWord,
     FightsControllers,
+    TakesHibernationsForTerminations,
 }
 
 const ONE_SIGNAL: &str = "a pod gets one stop signal";
@@ -77,7 +78,7 @@ const BOUNDED: &str = "the number of calls is bounded";
 const ONE_VERDICT: &str = "there is one verdict for each process";
 
 /// Every defect, and the rule that notices it.
-pub const DEFECTS: [(Defect, &str); 33] = [
+pub const DEFECTS: [(Defect, &str); 34] = [
     (
         Defect::ForgetsTheUid,
         "every call about a pod carries its UID",
@@ -159,6 +160,10 @@ pub const DEFECTS: [(Defect, &str); 33] = [
         Defect::FightsControllers,
         "a controller that puts its pods back is not fought",
     ),
+    (
+        Defect::TakesHibernationsForTerminations,
+        "a hibernation cuts no grace period",
+    ),
 ];
 
 impl Defect {
@@ -198,6 +203,7 @@ impl Defect {
             Self::DeletesWhatWaits => "deletes pods whose owner forbids it",
             Self::DeletesWithoutAWord => "deletes pods without the condition",
             Self::FightsControllers => "evicts what comes back for ever",
+            Self::TakesHibernationsForTerminations => "takes a hibernation for a termination",
         }
     }
 }
@@ -252,6 +258,10 @@ impl Metadata for CrookedMetadata {
     async fn notice(&self) -> Result<Option<Announcement>, MetadataError> {
         let notice = self.honest.notice().await?;
         Ok(notice.map(|notice| match self.defect {
+            Defect::TakesHibernationsForTerminations => Announcement {
+                action: AnnouncedAction::Known(InterruptionAction::Terminate),
+                ..notice
+            },
             Defect::BelievesItsOwnClock => Announcement {
                 server_date: None,
                 ..notice
