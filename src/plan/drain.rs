@@ -2,6 +2,7 @@
 
 mod blocked;
 mod call;
+mod flow;
 mod passage;
 mod start;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use self::blocked::{Namespaces, note_refusal};
 use self::call::{Next, Trouble, refusal_wait};
+use self::flow::Flow;
 use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Urgency};
 use self::start::SecondWave;
 use super::action::{Outcome, Request, WatchEvent};
@@ -101,6 +103,7 @@ pub(super) struct Drain {
     recreated: BTreeMap<(String, Owner), BTreeSet<PodUid>>,
     /// Pods with a call in flight.
     calling: BTreeSet<PodUid>,
+    flow: Flow,
     last_accepted_call: Option<Moment>,
     last_gone: Option<Moment>,
 }
@@ -132,6 +135,7 @@ impl Drain {
             cordoned: None,
             recreated: BTreeMap::new(),
             calling: BTreeSet::new(),
+            flow: Flow::new(terms.max_in_flight),
             last_accepted_call: None,
             last_gone: None,
             terms,
@@ -222,6 +226,18 @@ impl Drain {
         let Some(pod) = self.pods.get_mut(uid) else {
             return;
         };
+        if let Some(sent) = pod.record.last_sent() {
+            match outcome {
+                Outcome::Failed(failure) => self.flow.handle_failure(failure, sent, now),
+                Outcome::Done
+                | Outcome::Notice(_)
+                | Outcome::Identity(_)
+                | Outcome::Node(_)
+                | Outcome::Namespace(_)
+                | Outcome::Pods { .. }
+                | Outcome::Targets(_) => self.flow.handle_success(sent, now),
+            }
+        }
         // The watch may have shown what the call did before the answer to it.
         if !matches!(outcome, Outcome::Failed(_)) {
             self.last_accepted_call = self.last_accepted_call.max(pod.record.last_sent());
@@ -570,7 +586,7 @@ impl Drain {
             return;
         }
         self.begin_second_wave_if_due(agenda, now);
-        while self.calling.len() < self.terms.max_in_flight {
+        while self.calling.len() < self.flow.allowed(now) {
             let Some((_, uid)) = self.ready.pop_first() else {
                 return;
             };
