@@ -293,3 +293,71 @@ async fn killed_at_any_point_and_started_again_every_pod_gets_exactly_one_gracef
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_asks_for_everything_and_changes_nothing() {
+    let Some(stage) = Stage::set("rehearsal").await else {
+        return;
+    };
+    for index in 0..3 {
+        stage
+            .pod(&format!("web-{index}"))
+            .create(&stage.admin)
+            .await;
+    }
+    let mut agent = stage.start_agent_with(&["--dry-run"]);
+    let started = agent.line_of("agent.started").await;
+    assert_eq!(started["dry_run"], true);
+    stage.metadata.announce(Duration::from_secs(60));
+    let summary = agent.line_of("interruption.summary").await;
+    assert_eq!(summary["outcome"], "completed", "{summary}");
+    assert_eq!(summary["dry_run"], true);
+    assert_eq!(number(&summary, "pods_stopping"), 3);
+    assert_eq!(stage.pods_left().await.len(), 3);
+    assert_eq!(stage.record().await, None);
+    let calls = stage.agent_calls().await;
+    let writes: Vec<_> = calls
+        .iter()
+        .filter(|call| !["get", "list", "watch"].contains(&call.verb.as_str()))
+        .collect();
+    assert!(writes.len() >= 5, "{writes:#?}");
+    for write in writes {
+        assert!(write.code < 300, "{write:#?}");
+        assert!(write.uri.contains("dryRun=All"), "{write:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_another_drainer_the_agent_records_and_excludes_and_touches_no_pod() {
+    let Some(stage) = Stage::set("beside").await else {
+        return;
+    };
+    stage.pod("web").create(&stage.admin).await;
+    let mut agent = stage.start_agent_with(&["--mode", "deregister-only"]);
+    agent.line_of("agent.started").await;
+    stage.metadata.announce(Duration::from_secs(60));
+    let summary = agent.line_of("interruption.summary").await;
+    assert_eq!(summary["mode"], "deregister-only");
+    assert_eq!(number(&summary, "pods_total"), 0);
+    assert_eq!(stage.pods_left().await.len(), 1);
+    assert!(stage.record().await.is_some());
+    let calls = stage.agent_calls().await;
+    assert!(
+        calls.iter().all(|call| call.resource != "pods"),
+        "{calls:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observer_asks_the_api_server_nothing() {
+    let Some(stage) = Stage::set("observer").await else {
+        return;
+    };
+    let mut agent = stage.start_agent_with(&["--mode", "observe"]);
+    agent.line_of("agent.started").await;
+    stage.metadata.announce(Duration::from_secs(60));
+    let summary = agent.line_of("interruption.summary").await;
+    assert_eq!(summary["mode"], "observe");
+    assert_eq!(number(&summary, "api_requests"), 0);
+    assert!(stage.agent_calls().await.is_empty());
+}

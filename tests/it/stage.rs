@@ -58,9 +58,14 @@ impl Stage {
 
     /// Starts the agent on this node.
     pub fn start_agent(&self) -> AgentProcess {
+        self.start_agent_with(&[])
+    }
+
+    /// The same with more flags.
+    pub fn start_agent_with(&self, flags: &[&str]) -> AgentProcess {
         AgentProcess::start(
             &self.kubeconfig,
-            &[&self.flags()[..], &["--poll-interval", "1s"]].concat(),
+            &[&self.flags()[..], &["--poll-interval", "1s"], flags].concat(),
         )
     }
 
@@ -107,14 +112,18 @@ impl Stage {
     }
 
     pub async fn annotation(&self) -> Value {
+        let record = self.record().await;
+        record.expect("the node carries a record")
+    }
+
+    /// The record on the node, if there is one.
+    pub async fn record(&self) -> Option<Value> {
         let node = Api::<Node>::all(self.admin.clone())
             .get(&self.node)
             .await
             .expect("the node");
         let annotations = node.metadata.annotations.unwrap_or_default();
-        let text = annotations
-            .get("spot-interrupt-handler/interruption")
-            .unwrap_or_else(|| panic!("no annotation among {annotations:?}"));
-        serde_json::from_str(text).expect("the annotation is JSON")
+        let text = annotations.get("spot-interrupt-handler/interruption")?;
+        Some(serde_json::from_str(text).expect("the annotation is JSON"))
     }
 }
