@@ -11,7 +11,7 @@ use super::node::{
 };
 use super::notice::Interruption;
 use super::policy::{Effect, Mode};
-use super::recall::own_record;
+use super::recall::{inherited_record, own_record};
 use super::task::{Agenda, Task, doubled};
 use super::time::Moment;
 
@@ -214,6 +214,7 @@ impl Cordon {
             instance,
             interruption.deadline_wall,
         );
+        let inherited = inherited_record(view, instance);
         let blind = self.conflicts >= CONFLICTS_BEFORE_BLIND_PATCH;
         let scheduling = match self.mode {
             Mode::Full => SchedulingWrite::Cordon,
@@ -222,6 +223,7 @@ impl Cordon {
         let owner = match (ours, view.scheduling) {
             (Some(record), _) => record.cordon,
             (None, _) if scheduling == SchedulingWrite::Keep => CordonOwner::Another,
+            (None, Scheduling::Cordoned) if inherited.is_some() => CordonOwner::Us,
             (None, Scheduling::Cordoned) => CordonOwner::Another,
             (None, Scheduling::Open) if blind => CordonOwner::Another,
             (None, Scheduling::Open) => CordonOwner::Us,
@@ -250,7 +252,7 @@ impl Cordon {
             instance_id: instance.or_else(|| ours?.instance_id.as_ref()).cloned(),
             boot_id: view.boot_id.clone(),
             cordon: owner,
-            label_before: ours.map_or_else(
+            label_before: ours.or(inherited).map_or_else(
                 || view.exclusion_label.clone(),
                 |record| record.label_before.clone(),
             ),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::id::{InstanceId, NoticeId};
-use super::node::{Annotation, InterruptionRecord, NodeView};
+use super::node::{Annotation, CordonOwner, InterruptionRecord, NodeView};
 use super::notice::{Announcement, Interruption, InterruptionAction, Machine, Origin};
 use super::time::{Now, WallTime};
 
@@ -97,6 +97,22 @@ pub(super) fn own_record<'a>(
         && agree(record.boot_id.as_ref(), view.boot_id.as_ref())
         && around.since(record.deadline) < RECORD_LIFETIME;
     is_same.then_some(record)
+}
+
+/// The record of an agent that cordoned an older node of this name: a Node object may outlive its instance, and what was
+/// ours on it still is.
+pub(super) fn inherited_record<'a>(
+    view: &'a NodeView,
+    instance: Option<&InstanceId>,
+) -> Option<&'a InterruptionRecord> {
+    let Annotation::Record(record) = &view.annotation else {
+        return None;
+    };
+    let is_of_another = match (&record.instance_id, instance) {
+        (Some(recorded), Some(instance)) => recorded != instance,
+        (None, _) | (_, None) => false,
+    };
+    (is_of_another && record.cordon == CordonOwner::Us).then_some(record)
 }
 
 /// Whether two readings say the same, as far as both are there.

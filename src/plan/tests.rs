@@ -15,7 +15,7 @@ use super::fact::{
     DeregisteredState, Deregistrar, Fact, GoneOutcome, LeftReason, PodNews, TargetErrorKind,
     TargetNews,
 };
-use super::id::{BootId, NoticeId, ResourceVersion};
+use super::id::{BootId, InstanceId, NoticeId, ResourceVersion};
 use super::node::SchedulingWrite;
 use super::node::{
     Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, NodeView, Scheduling,
@@ -118,6 +118,37 @@ fn a_node_that_was_cordoned_before_is_not_ours_to_uncordon() {
         Request::Cordon(CordonPatch { label: LabelWrite::Keep, record: Some(record), .. })
             if record.cordon == CordonOwner::Another && record.label_before.as_deref() == Some("true")
     )));
+}
+
+#[test]
+fn a_cordon_of_ours_that_an_older_node_of_this_name_left_behind_is_ours_still() {
+    for (instance_id, owner) in [
+        (InstanceId::new("i-of-yesterday"), CordonOwner::Us),
+        (instance(), CordonOwner::Another),
+    ] {
+        let mut stage = Stage::interrupted(policy(), 120.0);
+        let left_behind = InterruptionRecord {
+            instance_id: Some(instance_id),
+            // Long past, so that it is not a record of this interruption either way.
+            deadline: wall(-86_400.0),
+            ..record(0.0)
+        };
+        let view = NodeView {
+            scheduling: Scheduling::Cordoned,
+            exclusion_label: Some("true".to_owned()),
+            annotation: Annotation::Record(left_behind),
+            ..node()
+        };
+        stage.answer(&Request::ReadNode, Outcome::Node(view));
+        let requests = stage.open_requests().into_iter();
+        let owners: Vec<CordonOwner> = requests
+            .filter_map(|request| match request {
+                Request::Cordon(patch) => Some(patch.record.as_ref()?.cordon),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(owners, [owner]);
+    }
 }
 
 #[test]
