@@ -399,6 +399,14 @@ impl Judge {
     /// Two calls may both take effect when an answer is lost; the second must not take from the first what it gave.
     fn a_pod_gets_one_stop_signal(&mut self, call: &PodCall, world: &World, now: Moment) {
         let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        // Each signal is judged when it comes: what excuses one may be over at the next call.
+        let is_fresh = pod.is_some_and(|pod| {
+            let last = pod.signals.last();
+            last.is_some_and(|signal| signal.at == now)
+        });
+        if !is_fresh {
+            return;
+        }
         let signals = pod.map_or(0, |pod| {
             let own = |signal: &&Signal| !self.hurries(call.process, pod, signal);
             pod.signals.iter().filter(own).count()

@@ -60,7 +60,7 @@ fn no_rule_is_broken_in_two_thousand_interruptions() {
 }
 
 /// Seeds that once broke a rule, with what was wrong.
-const FOUND: [(u64, &str); 15] = [
+const FOUND: [(u64, &str); 16] = [
     (
         4,
         "the verdict said completed although no pod had ever been listed",
@@ -111,6 +111,10 @@ const FOUND: [(u64, &str); 15] = [
     (
         2_610,
         "A termination was hurried again and again while answers could not be read.",
+    ),
+    (
+        867_698,
+        "The judge held a signal against an agent long after what had excused it was over.",
     ),
 ];
 
