@@ -177,6 +177,23 @@ pub enum Outcome {
     Failed(Failure),
 }
 
+impl Outcome {
+    /// What went wrong, if something did.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            Self::Notice(_)
+            | Self::Identity(_)
+            | Self::Node(_)
+            | Self::Namespace(_)
+            | Self::Pods { .. }
+            | Self::Targets(_)
+            | Self::Done => None,
+        }
+    }
+}
+
 /// An attempt that did not succeed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {

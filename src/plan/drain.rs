@@ -17,6 +17,7 @@ use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Urgency};
 use self::start::SecondWave;
 use super::action::{Outcome, Request, WatchEvent};
 use super::budget::{Grace, Margins};
+use super::cordon::CALL_TIMEOUT;
 use super::fact::{BlockReason, Fact, GoneOutcome, PodNews, Tally};
 use super::id::PodUid;
 use super::notice::Interruption;
@@ -223,62 +224,50 @@ impl Drain {
     ) {
         self.calling.remove(uid);
         let wall_now = self.wall_time_of(now);
+        let failure = outcome.failure();
         let Some(pod) = self.pods.get_mut(uid) else {
             return;
         };
         if let Some(sent) = pod.record.last_sent() {
-            match outcome {
-                Outcome::Failed(failure) => self.flow.handle_failure(failure, sent, now),
-                Outcome::Done
-                | Outcome::Notice(_)
-                | Outcome::Identity(_)
-                | Outcome::Node(_)
-                | Outcome::Namespace(_)
-                | Outcome::Pods { .. }
-                | Outcome::Targets(_) => self.flow.handle_success(sent, now),
+            match failure {
+                Some(failure) => self.flow.handle_failure(failure, sent, now),
+                None => self.flow.handle_success(sent, now),
             }
         }
         // The watch may have shown what the call did before the answer to it.
-        if !matches!(outcome, Outcome::Failed(_)) {
+        if failure.is_none() {
             self.last_accepted_call = self.last_accepted_call.max(pod.record.last_sent());
         }
-        let is_failure = matches!(outcome, Outcome::Failed(_));
-        if is_failure && pod.record.hurries > 0 && matches!(pod.course, Course::Stopping { .. }) {
+        if failure.is_some()
+            && pod.record.hurries > 0
+            && matches!(pod.course, Course::Stopping { .. })
+        {
             let wait = pod.record.failure_wait(agenda);
             agenda.wait(Task::Pod(uid.clone()), now + wait);
         }
         if let Course::Calling { call, grace, sent } = pod.course {
-            match outcome {
-                Outcome::Failed(failure) => {
-                    pod.record.note(failure, grace);
-                    if failure.is_refusal() {
-                        note_refusal(pod, &mut self.namespaces, agenda, now);
-                    }
-                    match Terms::next_step(pod, call, failure, agenda, now) {
-                        Next::Look => pod.answer(Answer::Vanished, call, sent, agenda, now),
-                        Next::Again(moment) => {
-                            pod.course = Course::Waiting;
-                            agenda.wait(Task::Pod(uid.clone()), moment);
-                        }
-                    }
-                    pod.tell_blocked(failure, self.first_seen, agenda, now);
+            if let Some(failure) = failure {
+                pod.record.note(failure, grace);
+                if failure.is_refusal() {
+                    note_refusal(pod, &mut self.namespaces, agenda, now);
                 }
-                Outcome::Done
-                | Outcome::Notice(_)
-                | Outcome::Identity(_)
-                | Outcome::Node(_)
-                | Outcome::Namespace(_)
-                | Outcome::Pods { .. }
-                | Outcome::Targets(_) => {
-                    pod.record.was_answered = true;
-                    pod.record.doubt = Doubt::Sent(grace);
-                    if self.terms.effect == Effect::Rehearsed {
-                        let given = grace.unwrap_or(pod.view.grace);
-                        let ends = wall_now + given.duration();
-                        pod.rehearse(call, given, ends, self.first_seen, agenda, now);
-                    } else {
-                        pod.answer(Answer::Accepted, call, sent, agenda, now);
+                match Terms::next_step(pod, call, failure, agenda, now) {
+                    Next::Look => pod.answer(Answer::Vanished, call, sent, agenda, now),
+                    Next::Again(moment) => {
+                        pod.course = Course::Waiting;
+                        agenda.wait(Task::Pod(uid.clone()), moment);
                     }
+                }
+                pod.tell_blocked(failure, self.first_seen, agenda, now);
+            } else {
+                pod.record.was_answered = true;
+                pod.record.doubt = Doubt::Sent(grace);
+                if self.terms.effect == Effect::Rehearsed {
+                    let given = grace.unwrap_or(pod.view.grace);
+                    let ends = wall_now + given.duration();
+                    pod.rehearse(call, given, ends, self.first_seen, agenda, now);
+                } else {
+                    pod.answer(Answer::Accepted, call, sent, agenda, now);
                 }
             }
         }
@@ -308,10 +297,7 @@ impl Drain {
             }
         }
         for uid in self.unstarted() {
-            if let Some(pod) = self.pods.remove(&uid) {
-                self.line_up(&pod, agenda, now);
-                self.pods.insert(uid, pod);
-            }
+            self.line_up(&uid, agenda, now);
         }
         self.fill_window(agenda, now);
     }
@@ -450,7 +436,7 @@ impl Drain {
             return;
         }
         let request = Request::Evict(pod.view.pod.clone(), Some(HURRIED_GRACE));
-        let give_up = (now + Duration::from_secs(5)).min(self.deadline);
+        let give_up = (now + CALL_TIMEOUT).min(self.deadline);
         agenda.attempt(Task::Pod(uid.clone()), request, Some(give_up));
         if let Some(pod) = self.pods.get_mut(uid) {
             pod.record.hurries += 1;
@@ -515,14 +501,14 @@ impl Drain {
         let is_recreated = self.is_recreated_for_ever(&view);
         let mut pod = Pod::new(view, &self.terms, self.deadline);
         pod.heed(self.namespaces.wish(&pod.view.pod.namespace), agenda);
-        if pod.course == Course::Waiting {
-            if is_recreated {
-                pod.course = Course::Exempt(Exemption::Recreated);
-            } else {
-                self.line_up(&pod, agenda, now);
-            }
+        let is_waiting = pod.course == Course::Waiting;
+        if is_waiting && is_recreated {
+            pod.course = Course::Exempt(Exemption::Recreated);
         }
-        self.pods.insert(uid, pod);
+        self.pods.insert(uid.clone(), pod);
+        if is_waiting && !is_recreated {
+            self.line_up(&uid, agenda, now);
+        }
     }
 
     /// A list asked for well after an answer still shows the pod alive: the answer meant nothing. A webhook that forces

@@ -60,11 +60,8 @@ impl Sight {
     /// Starts with a LIST.
     pub(super) fn begin(agenda: &mut Agenda, now: Moment) -> Self {
         let mut sight = Self {
-            breaks: 0,
             listed: Listed::Never,
-            newest: None,
-            cache: Cache::Current,
-            asked: now,
+            ..Self::averted(now)
         };
         sight.list(agenda, now);
         sight

@@ -169,6 +169,12 @@ impl Cluster {
         self.pods.values().chain(&self.departed)
     }
 
+    /// The pod of this UID, whether it exists still or not.
+    #[must_use]
+    pub fn whoever(&self, uid: &PodUid) -> Option<&Pod> {
+        self.everyone().find(|pod| pod.uid == *uid)
+    }
+
     /// The budgets.
     #[must_use]
     pub fn budgets(&self) -> &[Budget] {
@@ -493,21 +499,11 @@ impl Cluster {
     /// # Errors
     /// When the cache has not come as far as it should have.
     pub fn listed(&self, at_least: AtLeast) -> Result<(Vec<Pod>, u64), Refused> {
-        let start = self.history.len().saturating_sub(self.cache_lag);
-        let is_whole = self.forgotten == FIRST_VERSION;
-        let next = self.history.get(start).filter(|_| is_whole);
-        let cached = next.map_or(self.version, |next| next.version - 1);
-        if let AtLeast::Version(asked) = at_least
-            && asked > cached
-        {
-            return Err(Refused::VersionTooLarge {
-                asked,
-                current: cached,
-            });
-        }
-        if next.is_none() || at_least == AtLeast::Newest {
+        self.reaches(at_least)?;
+        let (start, cached) = self.cached();
+        let Some(start) = start.filter(|_| at_least != AtLeast::Newest) else {
             return Ok((self.pods.values().cloned().collect(), self.version));
-        }
+        };
         let mut pods: BTreeMap<PodKey, Pod> = BTreeMap::new();
         for change in &self.history[..start] {
             let key = (change.pod.namespace.clone(), change.pod.name.clone());
@@ -517,6 +513,30 @@ impl Cluster {
             };
         }
         Ok((pods.into_values().collect(), cached))
+    }
+
+    /// Whether the server's cache has come as far as a LIST wants it.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn reaches(&self, at_least: AtLeast) -> Result<(), Refused> {
+        let (_, current) = self.cached();
+        match at_least {
+            AtLeast::Version(asked) if asked > current => {
+                Err(Refused::VersionTooLarge { asked, current })
+            }
+            AtLeast::Version(_) | AtLeast::Cached | AtLeast::Newest => Ok(()),
+        }
+    }
+
+    /// The place in the history of the first change that the server's cache lacks, if it lacks any, and its version.
+    fn cached(&self) -> (Option<usize>, u64) {
+        let start = self.history.len().saturating_sub(self.cache_lag);
+        let is_whole = self.forgotten == FIRST_VERSION;
+        match self.history.get(start).filter(|_| is_whole) {
+            Some(next) => (Some(start), next.version - 1),
+            None => (None, self.version),
+        }
     }
 
     /// Has the server's cache lag behind by so many changes, or not any more.

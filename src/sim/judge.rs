@@ -311,7 +311,7 @@ impl Judge {
 
     /// DaemonSet pods, mirror pods, the agent, and the pods of other nodes are none of its business.
     fn only_own_evictable_pods_are_touched(&mut self, call: &PodCall, world: &World, now: Moment) {
-        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        let pod = world.cluster.whoever(&call.pod.uid);
         let wrong = match pod {
             None => Some("no pod was ever there with this UID"),
             Some(pod) if pod.node != world.cluster.node().name => Some("it is on another node"),
@@ -339,7 +339,7 @@ impl Judge {
         world: &World,
         now: Moment,
     ) {
-        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        let pod = world.cluster.whoever(&call.pod.uid);
         let (Some(grace), Some(pod)) = (call.grace, pod) else {
             return;
         };
@@ -380,7 +380,7 @@ impl Judge {
         if call.verb != PodVerb::Delete || world.cluster.is_terminating(&call.pod.namespace) {
             return;
         }
-        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        let pod = world.cluster.whoever(&call.pod.uid);
         let window = pod
             .zip(self.deadline_of(call.process))
             .map(|(pod, deadline)| self.window(pod, deadline));
@@ -398,7 +398,7 @@ impl Judge {
 
     /// Two calls may both take effect when an answer is lost; the second must not take from the first what it gave.
     fn a_pod_gets_one_stop_signal(&mut self, call: &PodCall, world: &World, now: Moment) {
-        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        let pod = world.cluster.whoever(&call.pod.uid);
         // Each signal is judged when it comes: what excuses one may be over at the next call.
         let is_fresh = pod.is_some_and(|pod| {
             let last = pod.signals.last();
@@ -502,7 +502,7 @@ impl Witness for Judge {
         self.a_budget_is_broken_only_when_the_last_useful_moment_has_come(call, world, now);
         self.the_number_of_calls_is_bounded(call, now);
         self.a_hibernation_cuts_no_grace_period(call, now);
-        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        let pod = world.cluster.whoever(&call.pod.uid);
         if let Some(pod) = pod {
             self.a_late_pod_is_left_alone_until_it_is_time(call, pod, now);
             self.critical_pods_follow_the_others(call, pod, world, now);

@@ -202,13 +202,15 @@ impl Pod {
         ) || self.deletion.is_some()
     }
 
+    /// The name of the pod in whose place its controller put it, and the how manieth it is there.
+    pub(super) fn put_back_for(&self) -> Option<(&str, u32)> {
+        let (stem, number) = self.name.rsplit_once("-again-")?;
+        Some((stem, number.parse().ok()?))
+    }
+
     /// The pod that its controller puts in its place.
     pub(super) fn successor(&self, now: Now) -> Self {
-        let (stem, generation) = self
-            .name
-            .rsplit_once("-again-")
-            .and_then(|(stem, number)| Some((stem, number.parse::<u32>().ok()?)))
-            .unwrap_or((&self.name, 0));
+        let (stem, generation) = self.put_back_for().unwrap_or((&self.name, 0));
         let name = format!("{stem}-again-{}", generation + 1);
         let uid = PodUid::new(format!("{}.{name}.1", self.namespace));
         Self {

@@ -539,7 +539,7 @@ impl SimCluster {
         let is_behind = self
             .way
             .stage
-            .look(|world| world.cluster.listed(at_least).is_err());
+            .look(|world| world.cluster.reaches(at_least).is_err());
         let takes = if is_behind { CACHE_WAIT } else { SMALL_CALL };
         self.way
             .ask_cluster("list pods", takes, move |world, _| {

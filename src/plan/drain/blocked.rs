@@ -6,13 +6,11 @@ use std::time::Duration;
 use super::passage::{Course, Mark, Pod};
 use super::{Drain, OnBlocked};
 use crate::plan::action::{Outcome, Request};
+use crate::plan::cordon::CALL_TIMEOUT;
 use crate::plan::id::PodUid;
 use crate::plan::pod::BlockedWish;
 use crate::plan::task::{Agenda, Task, doubled};
 use crate::plan::time::Moment;
-
-/// One small object, or one small patch.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// So long before its deletion a pod gets the condition that tells its controller why: what the watchers of a pod hear
 /// in two messages, they should not hear in one.

@@ -270,20 +270,12 @@ impl Pod {
             }
             Course::Stopping { since, .. } => (since, termination.grace),
             Course::Calling { call, sent, .. } | Course::Answered { call, sent, .. } => {
-                let given = if termination.grace == Grace::NONE {
-                    self.sent_grace()
-                } else {
-                    termination.grace
-                };
+                let given = self.given_by(termination);
                 self.tell_stopped(call, given, first_seen, agenda, now);
                 (sent, given)
             }
             Course::Waiting => {
-                let given = if termination.grace == Grace::NONE {
-                    self.sent_grace()
-                } else {
-                    termination.grace
-                };
+                let given = self.given_by(termination);
                 match (self.record.doubt, self.record.last_call) {
                     // A call whose answer was lost has taken effect.
                     (Doubt::Sent(_), Some((call, sent))) => {
@@ -340,6 +332,15 @@ impl Pod {
             stopped_after,
         };
         agenda.tell(Fact::Pod(self.fact(first_seen, now), news));
+    }
+
+    /// What a termination gave the pod; the kubelet's own last one does not tell.
+    fn given_by(&self, termination: Termination) -> Grace {
+        if termination.grace == Grace::NONE {
+            self.sent_grace()
+        } else {
+            termination.grace
+        }
     }
 
     /// What the last call that may have taken effect gave the pod.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::passage::{Course, Pod};
 use super::{Drain, JobPods, Pace, Terms};
 use crate::plan::budget::Window;
+use crate::plan::id::PodUid;
 use crate::plan::pod::{PodView, StartWish, Wave};
 use crate::plan::task::{Agenda, Task};
 use crate::plan::time::Moment;
@@ -48,8 +49,10 @@ impl Terms {
 
 impl Drain {
     /// Puts a pod that nothing was done for yet where it belongs: into the line, or among those that wait.
-    pub(super) fn line_up(&mut self, pod: &Pod, agenda: &mut Agenda, now: Moment) {
-        let uid = &pod.view.pod.uid;
+    pub(super) fn line_up(&mut self, uid: &PodUid, agenda: &mut Agenda, now: Moment) {
+        let Some(pod) = self.pods.get(uid) else {
+            return;
+        };
         let task = Task::Pod(uid.clone());
         if self.second_wave == SecondWave::Held && pod.view.wave() == Wave::Critical {
             self.held.insert(uid.clone());
@@ -83,10 +86,7 @@ impl Drain {
         agenda.close(&Task::SecondWave);
         self.second_wave = SecondWave::Begun;
         for uid in std::mem::take(&mut self.held) {
-            if let Some(pod) = self.pods.remove(&uid) {
-                self.line_up(&pod, agenda, now);
-                self.pods.insert(uid, pod);
-            }
+            self.line_up(&uid, agenda, now);
         }
     }
 

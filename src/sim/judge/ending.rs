@@ -84,14 +84,10 @@ impl Judge {
         let is_refused = refuses_access(setting, Service::Kubernetes);
         let is_blocked = self.blocked.contains(&pod.uid) || is_refused;
         let is_exempt = is_blocked && self.waits(pod) || pod.is_finished_unasked();
-        if is_exempt || pod.name.contains("-again-") {
+        if is_exempt || pod.put_back_for().is_some() {
             return;
         }
-        let arrived = self
-            .arrived
-            .get(&pod.uid)
-            .copied()
-            .unwrap_or(Moment::ORIGIN);
+        let arrived = self.arrived_at(pod);
         let owed = |deadline| {
             let last_start = self.window(pod, deadline).last_start;
             let from = match self.begins_before(pod) {
@@ -115,16 +111,18 @@ impl Judge {
         }
     }
 
+    /// When the pod came to the node.
+    fn arrived_at(&self, pod: &Pod) -> Moment {
+        let arrived = self.arrived.get(&pod.uid).copied();
+        arrived.unwrap_or(Moment::ORIGIN)
+    }
+
     /// Who says that all is done must not have left anybody behind.
     fn a_verdict_of_completion_is_true(&mut self, pod: &Pod, weather: &Weather, now: Moment) {
-        if pod.is_finished_unasked() || pod.name.contains("-again-") {
+        if pod.is_finished_unasked() || pod.put_back_for().is_some() {
             return;
         }
-        let arrived = self
-            .arrived
-            .get(&pod.uid)
-            .copied()
-            .unwrap_or(Moment::ORIGIN);
+        let arrived = self.arrived_at(pod);
         let untrue = self.processes.values().find_map(|process| {
             let summary = process.summary.filter(|summary| summary.is_complete)?;
             let news = arrived + NEWS_TAKE;

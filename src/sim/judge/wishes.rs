@@ -120,7 +120,7 @@ impl Judge {
         pod: &Pod,
         now: Moment,
     ) {
-        let Some((stem, _)) = pod.name.rsplit_once("-again-") else {
+        let Some((stem, _)) = pod.put_back_for() else {
             return;
         };
         let cordoned = self
@@ -149,7 +149,7 @@ impl Judge {
         world: &World,
         now: Moment,
     ) {
-        let pod = world.cluster.everyone().find(|pod| pod.uid == call.pod.uid);
+        let pod = world.cluster.whoever(&call.pod.uid);
         let deadline = self.deadline_of(call.process);
         let (Some(pod), Some(deadline)) = (pod, deadline) else {
             return;

@@ -165,7 +165,7 @@ async fn list(stage: &Stage, query: &Query) -> Result<Response<Body>, Refused> {
         Some(0) => AtLeast::Cached,
         Some(version) => AtLeast::Version(version),
     };
-    if stage.look(|world| world.cluster.listed(at_least).is_err()) {
+    if stage.look(|world| world.cluster.reaches(at_least).is_err()) {
         stage.clock().sleep(CACHE_WAIT).await;
     }
     let (pods, version) = stage.look(|world| world.cluster.listed(at_least))?;
