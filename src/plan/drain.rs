@@ -13,7 +13,7 @@ use std::time::Duration;
 use self::blocked::{Namespaces, note_refusal};
 use self::call::{Next, Trouble, refusal_wait};
 use self::flow::Flow;
-use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Urgency};
+use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Record, Urgency};
 use self::start::SecondWave;
 use super::action::{Outcome, Request, WatchEvent};
 use super::budget::{Grace, Margins};
@@ -271,6 +271,15 @@ impl Drain {
                 }
             }
         }
+        if let Some(Pod {
+            course: Course::Stopping { ends, .. },
+            record: Record { hurries: 0, .. },
+            ..
+        }) = self.pods.get(uid)
+        {
+            let ends = *ends;
+            self.hurry(uid, ends, agenda, now);
+        }
         self.fill_window(agenda, now);
     }
 
@@ -427,7 +436,14 @@ impl Drain {
             .termination
             .is_none_or(|termination| termination.grace <= HURRIED_GRACE);
         let is_tried_out = pod.record.hurries >= HURRIES;
-        if is_short || is_tried_out || !self.ends_late(pod, ends) || now >= self.deadline {
+        // To wait for anything now would abandon a call that is under way, whose answer gives back its slot.
+        let is_calling = self.calling.contains(uid);
+        if is_calling
+            || is_short
+            || is_tried_out
+            || !self.ends_late(pod, ends)
+            || now >= self.deadline
+        {
             return;
         }
         let due = pod.window.stop_by - HURRY_BEFORE_STOP;

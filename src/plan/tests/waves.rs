@@ -200,3 +200,17 @@ fn a_hibernation_asks_everybody_to_leave_at_once_with_their_own_grace_and_forces
     let calls = stage.pod_calls();
     assert!(calls.iter().all(|(verb, ..)| *verb == "evict"), "{calls:?}");
 }
+
+#[test]
+fn a_termination_that_ends_late_gives_back_the_slot_of_the_call_that_was_under_way() {
+    let one_slot = Policy {
+        max_in_flight: 1,
+        ..policy()
+    };
+    let mut stage = Stage::draining(one_slot, 120.0, vec![pod("api", 30), pod("web", 30)]);
+    assert_eq!(stage.pod_calls(), [("evict", "api", None)]);
+    // Another drainer was faster, and gave it more time than there is.
+    stage.watch(seen(terminating("api", 600, 600, 5.0)));
+    stage.forward_to(30.0);
+    assert_eq!(stage.pod_calls(), [("evict", "web", None)]);
+}
