@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::plan::action::{
-    AttemptId, ConnectFailure, Failure, FailureKind, Outcome, Request, WatchEvent,
+    AttemptId, ConnectFailure, Failure, FailureKind, Finding, Inquiry, Outcome, Request, WatchEvent,
 };
 use crate::plan::id::ResourceVersion;
 use crate::plan::time::Moment;
@@ -79,13 +79,32 @@ async fn attempt_once<M: Metadata, C: Cluster, B: Balancer>(
         Request::MarkDisruption(pod) => outcome(cluster.mark_disruption(pod).await, done),
         Request::ReadNamespace(name) => outcome(cluster.namespace(name).await, Outcome::Namespace),
         Request::PublishEvent(event) => outcome(cluster.publish(event).await, done),
-        Request::DescribeTargets(group, instance, ports) => outcome(
-            balancer.targets(group, instance, *ports).await,
+        Request::Find(inquiry) => find(cluster, balancer, inquiry).await,
+        Request::WarmBalancer => outcome(balancer.warm().await, done),
+        Request::DescribeTargets(group, target, ports) => outcome(
+            balancer.targets(group, target, *ports).await,
             Outcome::Targets,
         ),
-        Request::DeregisterTargets(group, instance, ports) => {
-            outcome(balancer.deregister(group, instance, ports).await, done)
+        Request::DeregisterTargets(group, target, ports) => {
+            outcome(balancer.deregister(group, target, ports).await, done)
         }
+    }
+}
+
+async fn find<C: Cluster, B: Balancer>(cluster: &C, balancer: &B, inquiry: &Inquiry) -> Outcome {
+    match inquiry {
+        Inquiry::Bindings(api) => outcome(cluster.bindings(*api).await, |bindings| {
+            Outcome::Found(Finding::Bindings(bindings))
+        }),
+        Inquiry::Services => outcome(cluster.services().await, |services| {
+            Outcome::Found(Finding::Services(services))
+        }),
+        Inquiry::Groups(from) => outcome(balancer.groups(from.as_ref()).await, |(groups, next)| {
+            Outcome::Found(Finding::Groups(groups, next))
+        }),
+        Inquiry::Tags(groups) => outcome(balancer.tags(groups).await, |tags| {
+            Outcome::Found(Finding::Tags(tags))
+        }),
     }
 }
 

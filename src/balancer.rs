@@ -20,7 +20,8 @@ use aws_smithy_http_client::tls;
 use tokio::sync::Mutex;
 
 use crate::plan::action::{Ports, Target, TargetState};
-use crate::plan::id::{InstanceId, TargetGroupArn};
+use crate::plan::binding::{GroupTag, ListedGroup, Marker, TargetId};
+use crate::plan::id::TargetGroupArn;
 use crate::ports::{Balancer, BalancerError};
 
 /// The service answers in tens of milliseconds; the SDK itself would wait for ever (measured).
@@ -132,17 +133,36 @@ impl Default for Elbv2 {
 }
 
 impl Balancer for Elbv2 {
+    async fn warm(&self) -> Result<(), BalancerError> {
+        Ok(())
+    }
+
+    async fn groups(
+        &self,
+        _from: Option<&Marker>,
+    ) -> Result<(Vec<ListedGroup>, Option<Marker>), BalancerError> {
+        Ok((Vec::new(), None))
+    }
+
+    async fn tags(
+        &self,
+        _groups: &[TargetGroupArn],
+    ) -> Result<Vec<(TargetGroupArn, Vec<GroupTag>)>, BalancerError> {
+        Ok(Vec::new())
+    }
+
     async fn targets(
         &self,
         group: &TargetGroupArn,
-        instance: &InstanceId,
+        target: &TargetId,
         ports: Ports,
     ) -> Result<Vec<Target>, BalancerError> {
         // Without targets the group lists all it has, in one reply: there is no paging.
         let asked = match ports {
             Ports::All => None,
-            Ports::Only(port) => Some(vec![description(instance, port)]),
+            Ports::Only(port) => Some(vec![description(target, port)]),
         };
+        let own = target.to_string();
         let result = self
             .client(group)
             .await
@@ -159,9 +179,9 @@ impl Balancer for Elbv2 {
             .target_health_descriptions()
             .iter()
             .filter_map(|description| {
-                let target = description.target()?;
-                let port = u16::try_from(target.port()?).ok()?;
-                let is_ours = target.id() == Some(instance.as_str());
+                let described = description.target()?;
+                let port = u16::try_from(described.port()?).ok()?;
+                let is_ours = described.id() == Some(own.as_str());
                 let is_asked = match ports {
                     Ports::All => true,
                     Ports::Only(only) => port == only,
@@ -177,12 +197,12 @@ impl Balancer for Elbv2 {
     async fn deregister(
         &self,
         group: &TargetGroupArn,
-        instance: &InstanceId,
+        target: &TargetId,
         ports: &[u16],
     ) -> Result<(), BalancerError> {
         let targets = ports
             .iter()
-            .map(|port| description(instance, *port))
+            .map(|port| description(target, *port))
             .collect();
         let result = self
             .client(group)
@@ -207,9 +227,9 @@ impl Balancer for Elbv2 {
 
 /// Id and port: an id alone misses registrations whose port is not the group's own
 /// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html>).
-fn description(instance: &InstanceId, port: u16) -> TargetDescription {
+fn description(target: &TargetId, port: u16) -> TargetDescription {
     TargetDescription::builder()
-        .id(instance.as_str())
+        .id(target.to_string())
         .port(port.into())
         .build()
 }

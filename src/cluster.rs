@@ -32,6 +32,7 @@ pub use watch::read_event;
 use crate::annotation::blocked_wish;
 use crate::clock::Clock;
 use crate::plan::action::{Freshness, NodeEvent, WatchEvent};
+use crate::plan::binding::{Binding, BindingApi, Service};
 use crate::plan::budget::Grace;
 use crate::plan::id::{NodeName, PodRef, ResourceVersion};
 use crate::plan::node::{CordonPatch, NodeView};
@@ -281,6 +282,14 @@ impl Cluster for KubeCluster {
             .read(namespaces.get(name, &GetParams::default()), OBJECT_LIMIT)
             .await?;
         Ok(blocked_wish(namespace.metadata.annotations.as_ref()))
+    }
+
+    async fn bindings(&self, _api: BindingApi) -> Result<Vec<Binding>, ClusterError> {
+        Ok(Vec::new())
+    }
+
+    async fn services(&self) -> Result<Vec<Service>, ClusterError> {
+        Ok(Vec::new())
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {

@@ -15,6 +15,7 @@
 //! mid-drain, and the node's annotation knows the deadline that is in force.
 
 pub mod action;
+pub mod binding;
 pub mod budget;
 mod cordon;
 pub mod drain;
@@ -35,7 +36,7 @@ pub mod time;
 #[cfg(test)]
 mod tests;
 
-pub use policy::{Effect, Mode, Policy};
+pub use policy::{Discover, Effect, Mode, Policy, default_group_tags};
 
 use std::time::Duration;
 
@@ -319,6 +320,7 @@ impl Planner {
             | Outcome::Node(_)
             | Outcome::Namespace(_)
             | Outcome::Pods { .. }
+            | Outcome::Found(_)
             | Outcome::Targets(_)
             | Outcome::Done => {}
         }
@@ -409,6 +411,7 @@ impl Planner {
                     | Outcome::Identity(_)
                     | Outcome::Namespace(_)
                     | Outcome::Pods { .. }
+                    | Outcome::Found(_)
                     | Outcome::Targets(_)
                     | Outcome::Done
                     | Outcome::Failed(_) => RecalledNode::Unreadable,
@@ -556,6 +559,7 @@ impl Planner {
             | Outcome::Node(_)
             | Outcome::Namespace(_)
             | Outcome::Pods { .. }
+            | Outcome::Found(_)
             | Outcome::Targets(_)
             | Outcome::Done => self.api.handle_answer(now),
         };

@@ -10,8 +10,11 @@ use std::time::Duration;
 use futures_util::Stream;
 
 use crate::plan::action::{Freshness, MachineIdentity, NodeEvent, Ports, Target, WatchEvent};
+use crate::plan::binding::{
+    Binding, BindingApi, GroupTag, ListedGroup, Marker, Service, TargetId,
+};
 use crate::plan::budget::Grace;
-use crate::plan::id::{InstanceId, PodRef, ResourceVersion, TargetGroupArn};
+use crate::plan::id::{PodRef, ResourceVersion, TargetGroupArn};
 use crate::plan::node::{CordonPatch, NodeView};
 use crate::plan::notice::Announcement;
 use crate::plan::pod::{BlockedWish, PodView};
@@ -82,26 +85,51 @@ pub trait Cluster: Send + Sync + 'static {
         name: &str,
     ) -> impl Future<Output = Result<BlockedWish, ClusterError>> + Send;
 
+    /// LISTs the target group bindings of every namespace. An API that is not installed is [`Refusal::NotFound`]; a
+    /// binding that cannot be read is left out.
+    fn bindings(
+        &self,
+        api: BindingApi,
+    ) -> impl Future<Output = Result<Vec<Binding>, ClusterError>> + Send;
+
+    /// LISTs the Services of every namespace.
+    fn services(&self) -> impl Future<Output = Result<Vec<Service>, ClusterError>> + Send;
+
     /// POSTs an event about our Node. One that is there already is success.
     fn publish(&self, event: &NodeEvent) -> impl Future<Output = Result<(), ClusterError>> + Send;
 }
 
 /// Elastic Load Balancing, version 2.
 pub trait Balancer: Send + Sync + 'static {
-    /// Reads which ports of this instance the group holds. A port that is asked for by number and is not registered
+    /// Gets credentials, so that the next call does not have to wait for them.
+    fn warm(&self) -> impl Future<Output = Result<(), BalancerError>> + Send;
+
+    /// Reads a page of the account's target groups, and where the next one begins, if there is one.
+    fn groups(
+        &self,
+        from: Option<&Marker>,
+    ) -> impl Future<Output = Result<(Vec<ListedGroup>, Option<Marker>), BalancerError>> + Send;
+
+    /// Reads the tags of these groups.
+    fn tags(
+        &self,
+        groups: &[TargetGroupArn],
+    ) -> impl Future<Output = Result<Vec<(TargetGroupArn, Vec<GroupTag>)>, BalancerError>> + Send;
+
+    /// Reads which ports of this target the group holds. A port that is asked for by number and is not registered
     /// comes back as such; with [`Ports::All`] only what the group lists comes back.
     fn targets(
         &self,
         group: &TargetGroupArn,
-        instance: &InstanceId,
+        target: &TargetId,
         ports: Ports,
     ) -> impl Future<Output = Result<Vec<Target>, BalancerError>> + Send;
 
-    /// Deregisters these ports of this instance in one call. Ports that are not registered are success.
+    /// Deregisters these ports of this target in one call. Ports that are not registered are success.
     fn deregister(
         &self,
         group: &TargetGroupArn,
-        instance: &InstanceId,
+        target: &TargetId,
         ports: &[u16],
     ) -> impl Future<Output = Result<(), BalancerError>> + Send;
 }

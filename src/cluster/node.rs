@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::annotation::{
     EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation, write_annotation,
 };
-use crate::plan::id::{BootId, ResourceVersion};
+use crate::plan::id::{BootId, InstanceId, ResourceVersion};
 use crate::plan::node::{
     Annotation, CordonPatch, LabelWrite, NodeView, Scheduling, SchedulingWrite,
 };
@@ -23,7 +23,9 @@ struct Incomplete(&'static str);
 pub(super) fn view(node: Node) -> Result<NodeView, ClusterError> {
     let missing = |field| ClusterError::Unreadable(Box::new(Incomplete(field)));
     let metadata = node.metadata;
-    let is_unschedulable = node.spec.and_then(|spec| spec.unschedulable) == Some(true);
+    let spec = node.spec.unwrap_or_default();
+    let is_unschedulable = spec.unschedulable == Some(true);
+    let labels = metadata.labels.unwrap_or_default();
     let annotation = metadata
         .annotations
         .unwrap_or_default()
@@ -39,7 +41,7 @@ pub(super) fn view(node: Node) -> Result<NodeView, ClusterError> {
         } else {
             Scheduling::Open
         },
-        exclusion_label: metadata.labels.unwrap_or_default().remove(EXCLUSION_LABEL),
+        exclusion_label: labels.get(EXCLUSION_LABEL).cloned(),
         annotation: annotation.map_or(Annotation::Absent, |text| read_annotation(&text)),
         boot_id: node
             .status
@@ -47,7 +49,16 @@ pub(super) fn view(node: Node) -> Result<NodeView, ClusterError> {
             .map(|info| info.boot_id)
             .filter(|id| !id.is_empty())
             .map(BootId::new),
+        provider: spec.provider_id.as_deref().and_then(provider_instance),
+        labels,
     })
+}
+
+/// The instance of a provider id like `aws:///eu-west-1a/i-0123456789abcdef0`.
+fn provider_instance(id: &str) -> Option<InstanceId> {
+    let path = id.strip_prefix("aws://")?;
+    let instance = path.rsplit('/').next()?;
+    instance.starts_with("i-").then(|| InstanceId::new(instance))
 }
 
 /// The merge patch (RFC 7386) that takes the node out of service.

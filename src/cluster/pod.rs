@@ -13,7 +13,7 @@ use super::answer;
 use crate::annotation::{blocked_wish, start_wish};
 use crate::plan::budget::Grace;
 use crate::plan::id::{PodRef, PodUid, ResourceVersion};
-use crate::plan::pod::{Owner, PodProgress, PodView, Termination};
+use crate::plan::pod::{Owner, PodPort, PodProgress, PodView, Termination};
 use crate::plan::time::WallTime;
 use crate::ports::ClusterError;
 
@@ -108,6 +108,9 @@ pub(super) fn view(pod: Pod) -> Option<PodView> {
         start,
         when_blocked,
         created,
+        labels: metadata.labels.unwrap_or_default(),
+        address: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
+        ports: ports(&spec),
     })
 }
 
@@ -132,6 +135,23 @@ fn controller(owners: Vec<OwnerReference>) -> Option<Owner> {
         kind: owner.kind,
         name: owner.name,
     })
+}
+
+fn ports(spec: &PodSpec) -> Vec<PodPort> {
+    let is_in_host_network = spec.host_network == Some(true);
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    containers
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter_map(|port| {
+            let number = u16::try_from(port.container_port).ok()?;
+            let host = port.host_port.and_then(|host| u16::try_from(host).ok());
+            Some(PodPort {
+                name: port.name.clone(),
+                number,
+                host: host.or(is_in_host_network.then_some(number)),
+            })
+        })
+        .collect()
 }
 
 /// A generic ephemeral volume is a claim made for this pod: its disk has to be let go as well.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::binding::{Binding, BindingApi, GroupTag, ListedGroup, Marker, Service, TargetId};
 use super::budget::Grace;
 use super::id::{InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn};
 use super::node::{CordonPatch, NodeView};
@@ -55,10 +56,14 @@ pub enum Request {
     ReadNamespace(String),
     /// Cluster: POST an event about our Node.
     PublishEvent(NodeEvent),
-    /// Balancer: which ports of this instance are registered, and in which state?
-    DescribeTargets(TargetGroupArn, InstanceId, Ports),
-    /// Balancer: deregister these ports of this instance.
-    DeregisterTargets(TargetGroupArn, InstanceId, Vec<u16>),
+    /// Either of the two: what leads requests to this node?
+    Find(Inquiry),
+    /// Balancer: get credentials and open the way, so that neither has to be waited for later.
+    WarmBalancer,
+    /// Balancer: which ports of this target are registered, and in which state?
+    DescribeTargets(TargetGroupArn, TargetId, Ports),
+    /// Balancer: deregister these ports of this target.
+    DeregisterTargets(TargetGroupArn, TargetId, Vec<u16>),
 }
 
 impl Request {
@@ -76,9 +81,53 @@ impl Request {
             | Self::MarkDisruption(_)
             | Self::ReadNamespace(_)
             | Self::PublishEvent(_) => Port::Cluster,
-            Self::DescribeTargets(..) | Self::DeregisterTargets(..) => Port::Balancer,
+            Self::Find(inquiry) => inquiry.port(),
+            Self::WarmBalancer | Self::DescribeTargets(..) | Self::DeregisterTargets(..) => {
+                Port::Balancer
+            }
         }
     }
+}
+
+/// A question about what leads requests to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inquiry {
+    /// Cluster: LIST the bindings of every namespace.
+    Bindings(BindingApi),
+    /// Cluster: LIST the Services of every namespace.
+    Services,
+    /// Balancer: a page of the account's target groups.
+    Groups(Option<Marker>),
+    /// Balancer: the tags of these target groups, at most [`Self::GROUPS_PER_CALL`].
+    Tags(Vec<TargetGroupArn>),
+}
+
+impl Inquiry {
+    /// So many ARNs a call takes
+    /// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html>).
+    pub const GROUPS_PER_CALL: usize = 20;
+
+    /// Whom it is put to.
+    #[must_use]
+    pub const fn port(&self) -> Port {
+        match self {
+            Self::Bindings(_) | Self::Services => Port::Cluster,
+            Self::Groups(_) | Self::Tags(_) => Port::Balancer,
+        }
+    }
+}
+
+/// What an [`Inquiry`] brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The bindings that can be read.
+    Bindings(Vec<Binding>),
+    /// The Services that have a node port or are behind a binding of addresses.
+    Services(Vec<Service>),
+    /// A page of target groups, and where the next one begins, if there is one.
+    Groups(Vec<ListedGroup>, Option<Marker>),
+    /// The tags of each target group.
+    Tags(Vec<(TargetGroupArn, Vec<GroupTag>)>),
 }
 
 /// The three neighbours.
@@ -169,7 +218,9 @@ pub enum Outcome {
         /// Where a watch goes on from.
         version: ResourceVersion,
     },
-    /// Of [`Request::DescribeTargets`]: the registered ports of this instance.
+    /// Of [`Request::Find`].
+    Found(Finding),
+    /// Of [`Request::DescribeTargets`]: the registered ports of this target.
     Targets(Vec<Target>),
     /// Of a write that the other side acknowledged.
     Done,
@@ -188,6 +239,7 @@ impl Outcome {
             | Self::Node(_)
             | Self::Namespace(_)
             | Self::Pods { .. }
+            | Self::Found(_)
             | Self::Targets(_)
             | Self::Done => None,
         }
@@ -319,7 +371,7 @@ pub struct MachineIdentity {
     pub life_cycle: Option<String>,
 }
 
-/// One registration of the instance in a target group.
+/// One registration in a target group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
     /// The port it is registered on.

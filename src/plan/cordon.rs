@@ -97,6 +97,7 @@ impl Cordon {
             | Outcome::Identity(_)
             | Outcome::Namespace(_)
             | Outcome::Pods { .. }
+            | Outcome::Found(_)
             | Outcome::Targets(_)
             | Outcome::Done => self.read(agenda, now),
         }

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use super::binding::NamespacedName;
 use super::budget::Grace;
-use super::id::{PodRef, TargetGroupArn};
+use super::id::{InstanceId, PodRef, TargetGroupArn};
 use super::notice::{InterruptionAction, Origin};
 use super::pod::Owner;
 use super::time::WallTime;
@@ -76,6 +77,13 @@ pub enum Fact {
         /// For how long it had not.
         since: Duration,
     },
+    /// The Node object is another instance's than the one the agent runs on.
+    NodeMismatch {
+        /// The instance that the metadata service names.
+        expected: InstanceId,
+        /// The instance that the Node names.
+        found: InstanceId,
+    },
     /// The node carries an annotation under our key that this version does not understand.
     AnnotationUnknown {
         /// Its text.
@@ -116,6 +124,13 @@ pub enum Fact {
     Pod(PodFact, PodNews),
     /// Something happened to a registration in a target group.
     Target(TargetFact, TargetNews),
+    /// Target groups could not be looked for.
+    TargetsUnresolved {
+        /// Where.
+        source: Source,
+        /// The error.
+        error: String,
+    },
     /// How far the drain is.
     DrainProgress {
         /// Pods that are gone.
@@ -252,6 +267,8 @@ pub enum PodNews {
 /// What happened to a registration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TargetNews {
+    /// It is known to be this node's.
+    Resolved,
     /// It gets no new requests any more.
     Deregistered {
         /// How it stands.
@@ -262,6 +279,13 @@ pub enum TargetNews {
         attempts: u32,
         /// Since the notice was first seen.
         elapsed: Duration,
+    },
+    /// What its load balancer had sent has had the time to arrive: held pods may stop.
+    Settled,
+    /// Somebody registered it again after it was deregistered.
+    Reregistered {
+        /// How often, so far.
+        count: u32,
     },
     /// It is left as it is.
     Skipped(SkipReason),
@@ -281,6 +305,8 @@ pub enum TargetNews {
 pub enum SkipReason {
     /// This is a rehearsal.
     DryRun,
+    /// The group lives in another account: only the controller may take the role for it.
+    OtherAccount,
 }
 
 /// Why an eviction is refused.
@@ -332,6 +358,21 @@ pub struct TargetFact {
     pub group: TargetGroupArn,
     /// The port; none when the instance is not registered on any, or that could not be read.
     pub port: Option<u16>,
+    /// How it became known.
+    pub source: Source,
+    /// The binding that a controller keeps it by.
+    pub binding: Option<NamespacedName>,
+}
+
+/// How a target group became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The operator named it.
+    Arn,
+    /// A binding names it.
+    Binding,
+    /// It carries one of the tags.
+    Tag,
 }
 
 /// How a registration ended.
@@ -350,6 +391,8 @@ pub enum DeregisteredState {
 pub enum Deregistrar {
     /// This agent.
     Us,
+    /// The controller that keeps the group's binding.
+    Controller,
     /// Somebody else.
     Other,
 }
@@ -428,6 +471,8 @@ pub struct TargetTally {
     pub failed: u32,
     /// Groups that are not settled yet.
     pub pending: u32,
+    /// How often somebody registered one again.
+    pub reregistered: u32,
 }
 
 /// Requests made since the notice was first seen.

@@ -1,5 +1,6 @@
 //! The node as the cordon needs to know it, and the record of an interruption that its annotation keeps.
 
+use super::binding::Labels;
 use super::id::{BootId, InstanceId, NoticeId, ResourceVersion};
 use super::notice::InterruptionAction;
 use super::time::WallTime;
@@ -19,6 +20,10 @@ pub struct NodeView {
     pub annotation: Annotation,
     /// `status.nodeInfo.bootID`.
     pub boot_id: Option<BootId>,
+    /// The instance that `spec.providerID` names; none where it is absent or of another provider.
+    pub provider: Option<InstanceId>,
+    /// `metadata.labels`.
+    pub labels: Labels,
 }
 
 /// Whether the scheduler may put pods on the node.

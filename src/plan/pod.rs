@@ -1,5 +1,8 @@
 //! A pod as the drain needs to know it, and whether it is ours to evict.
 
+use std::net::IpAddr;
+
+use super::binding::Labels;
 use super::budget::Grace;
 use super::id::{PodRef, PodUid};
 use super::time::WallTime;
@@ -29,6 +32,23 @@ pub struct PodView {
     pub when_blocked: BlockedWish,
     /// `metadata.creationTimestamp`, in the API server's time.
     pub created: Option<WallTime>,
+    /// `metadata.labels`: Services find it by them.
+    pub labels: Labels,
+    /// `status.podIP`.
+    pub address: Option<IpAddr>,
+    /// What its containers listen on, as far as that is told.
+    pub ports: Vec<PodPort>,
+}
+
+/// A port of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodPort {
+    /// Its name, which a Service may use.
+    pub name: Option<String>,
+    /// Its number.
+    pub number: u16,
+    /// The port of the node that leads to it: `hostPort`, or the port itself in the host's network.
+    pub host: Option<u16>,
 }
 
 /// When an eviction should begin, as the pod's owner put it.

@@ -1,7 +1,9 @@
 //! What the operator decided, and what holds when nobody did.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::binding::{GroupTag, Settling};
 use super::budget::Margins;
 use super::drain::{JobPods, OnBlocked};
 use super::targets::ConfiguredGroup;
@@ -25,8 +27,34 @@ pub struct Policy {
     pub job_pods: JobPods,
     /// How many evictions are in flight at most.
     pub max_in_flight: usize,
-    /// The target groups that are to let go of this instance.
+    /// The target groups that are to let go of this instance, as far as they are named.
     pub groups: Vec<ConfiguredGroup>,
+    /// Where others are looked for.
+    pub discover: BTreeSet<Discover>,
+    /// Any of which a target group has to carry to be found by its tags.
+    pub group_tags: Vec<GroupTag>,
+    /// How long pods that serve through this node only are held after their targets began to drain.
+    pub settling: Settling,
+}
+
+/// Where target groups are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Discover {
+    /// In the bindings of the AWS Load Balancer Controller and of EKS Auto Mode.
+    Bindings,
+    /// Among the account's target groups, by their tags.
+    Tag,
+}
+
+impl Discover {
+    /// As the command line and the log have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bindings => "bindings",
+            Self::Tag => "tag",
+        }
+    }
 }
 
 /// How much of an interruption is answered: beside another drainer, less than all.
@@ -63,6 +91,19 @@ pub enum Effect {
     Rehearsed,
 }
 
+/// The tags that earlier handlers of this design were told to look for; any one suffices.
+#[must_use]
+pub fn default_group_tags() -> Vec<GroupTag> {
+    let enabled = |key: &str| GroupTag {
+        key: key.to_owned(),
+        value: "true".to_owned(),
+    };
+    vec![
+        enabled("interrupt-handler/enabled"),
+        enabled("spot-interrupt-handler/enabled"),
+    ]
+}
+
 /// What an operator decides who decides nothing.
 impl Default for Policy {
     fn default() -> Self {
@@ -80,6 +121,12 @@ impl Default for Policy {
             job_pods: JobPods::Now,
             max_in_flight: 64,
             groups: Vec::new(),
+            discover: BTreeSet::from([Discover::Bindings]),
+            group_tags: default_group_tags(),
+            settling: Settling {
+                application: Duration::from_secs(25),
+                network: Duration::from_secs(30),
+            },
         }
     }
 }

@@ -256,6 +256,7 @@ impl Response {
                 | Outcome::Identity(_)
                 | Outcome::Node(_)
                 | Outcome::Namespace(_)
+                | Outcome::Found(_)
                 | Outcome::Targets(_)
                 | Outcome::Done => self.sight.handle_break(None, agenda, now.at),
                 Outcome::Failed(failure) => {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::line::rfc3339;
 use super::names::{
     block_reason, change_reason, delete_reason, deregistered_state, deregistrar, gone_outcome,
-    left_reason, metadata_cause, outcome, state_name, stop_reason, target_error,
+    left_reason, metadata_cause, outcome, skip_reason, source_name, state_name, stop_reason, target_error,
 };
 use super::{Configuration, Standing, rounded, seconds};
 use crate::plan::Effect;
@@ -111,6 +111,14 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
         ),
         Fact::Pod(pod, news) => pod_fields(pod, news, standing),
         Fact::Target(target, news) => target_fields(target, news),
+        Fact::TargetsUnresolved { source, error } => vec![
+            ("source", json!(source_name(*source))),
+            ("reason", json!(error)),
+        ],
+        Fact::NodeMismatch { expected, found } => vec![
+            ("expected", json!(expected.as_str())),
+            ("found", json!(found.as_str())),
+        ],
         Fact::DrainProgress {
             pods_gone,
             pods_total,
@@ -207,9 +215,11 @@ fn pod_fields(pod: &PodFact, news: &PodNews, standing: &Standing<'_>) -> Fields 
 fn target_fields(target: &TargetFact, news: &TargetNews) -> Fields {
     let fields = vec![
         ("target_group_arn", json!(target.group.as_str())),
-        ("source", json!("arn")),
+        ("source", json!(source_name(target.source))),
     ];
-    let mut fields = with(fields, "target_port", target.port);
+    let fields = with(fields, "target_port", target.port);
+    let binding = target.binding.as_ref().map(ToString::to_string);
+    let mut fields = with(fields, "binding", binding);
     match news {
         TargetNews::Deregistered {
             state,
@@ -222,7 +232,9 @@ fn target_fields(target: &TargetFact, news: &TargetNews) -> Fields {
             ("attempts", json!(attempts)),
             ("elapsed_seconds", seconds(*elapsed)),
         ]),
-        TargetNews::Skipped(SkipReason::DryRun) => fields.push(("reason", json!("dry_run"))),
+        TargetNews::Resolved | TargetNews::Settled => {}
+        TargetNews::Reregistered { count } => fields.push(("count", json!(count))),
+        TargetNews::Skipped(reason) => fields.push(("reason", json!(skip_reason(*reason)))),
         TargetNews::Failed {
             kind,
             error,
@@ -261,7 +273,7 @@ fn summary_fields(summary: &Summary, configuration: &Configuration) -> Fields {
         ("targets_draining", json!(targets.draining)),
         ("targets_gone", json!(targets.gone)),
         ("targets_failed", json!(targets.failed)),
-        ("targets_reregistered", json!(0)),
+        ("targets_reregistered", json!(targets.reregistered)),
         ("grace_given_seconds", json!(summary.grace_given_seconds)),
         ("grace_cut_seconds", json!(summary.grace_cut_seconds)),
         ("api_requests", json!(summary.requests.api)),

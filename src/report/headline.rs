@@ -82,20 +82,16 @@ pub(super) fn of(fact: &Fact) -> (&'static str, Level, String) {
             "the node could not be cordoned yet; the drain goes on".to_owned(),
         ),
         Fact::Pod(pod, news) => pod_headline(pod, news),
-        Fact::Target(target, TargetNews::Deregistered { .. }) => (
-            "targets.deregistered",
-            Info,
-            format!("{} sends no new requests here", group_name(target)),
-        ),
-        Fact::Target(target, TargetNews::Skipped(SkipReason::DryRun)) => (
-            "targets.skipped",
-            Info,
-            format!("{} would be deregistered", group_name(target)),
-        ),
-        Fact::Target(target, TargetNews::Failed { .. }) => (
-            "targets.deregister_failed",
+        Fact::NodeMismatch { expected, found } => (
+            "node.mismatch",
             Error,
-            format!("{} may still send requests here", group_name(target)),
+            format!("the Node is {found}, but this machine is {expected}: no target group is touched"),
+        ),
+        Fact::Target(target, news) => target_headline(target, news),
+        Fact::TargetsUnresolved { .. } => (
+            "targets.warned",
+            Warn,
+            "target groups could not be looked for".to_owned(),
         ),
         Fact::DrainProgress {
             pods_gone,
@@ -184,6 +180,48 @@ fn summary_text(summary: &Summary) -> String {
         summary.targets.gone,
         summary.targets.failed
     )
+}
+
+fn target_headline(target: &TargetFact, news: &TargetNews) -> (&'static str, Level, String) {
+    use Level::{Error, Info, Warn};
+    let group = group_name(target);
+    match news {
+        TargetNews::Resolved => (
+            "targets.resolved",
+            Info,
+            format!("{group} is to let go of this node when it is interrupted"),
+        ),
+        TargetNews::Deregistered { .. } => (
+            "targets.deregistered",
+            Info,
+            format!("{group} sends no new requests here"),
+        ),
+        TargetNews::Settled => (
+            "targets.settled",
+            Info,
+            format!("{group} has nothing under way to this node any more: its pods may stop"),
+        ),
+        TargetNews::Reregistered { .. } => (
+            "targets.reregistered",
+            Warn,
+            format!("somebody registered this node in {group} again"),
+        ),
+        TargetNews::Skipped(SkipReason::DryRun) => (
+            "targets.skipped",
+            Info,
+            format!("{group} would be deregistered"),
+        ),
+        TargetNews::Skipped(SkipReason::OtherAccount) => (
+            "targets.skipped",
+            Info,
+            format!("{group} is another account's, and left to its controller"),
+        ),
+        TargetNews::Failed { .. } => (
+            "targets.deregister_failed",
+            Error,
+            format!("{group} may still send requests here"),
+        ),
+    }
 }
 
 fn group_name(target: &TargetFact) -> String {

@@ -2,7 +2,7 @@
 
 use crate::plan::fact::{
     AgentState, BlockReason, DeleteReason, DeregisteredState, Deregistrar, GoneOutcome, LeftReason,
-    MetadataCause, NoticeChange, StopReason, Summary, TargetErrorKind,
+    MetadataCause, NoticeChange, SkipReason, Source, StopReason, Summary, TargetErrorKind,
 };
 
 pub(super) const fn gone_outcome(outcome: GoneOutcome) -> &'static str {
@@ -31,6 +31,7 @@ pub(super) const fn deregistered_state(state: DeregisteredState) -> &'static str
 pub(super) const fn deregistrar(by: Deregistrar) -> &'static str {
     match by {
         Deregistrar::Us => "us",
+        Deregistrar::Controller => "controller",
         Deregistrar::Other => "other",
     }
 }
@@ -76,6 +77,21 @@ pub(super) const fn delete_reason(reason: DeleteReason) -> &'static str {
     match reason {
         DeleteReason::Deadline => "deadline",
         DeleteReason::NamespaceTerminating => "namespace_terminating",
+    }
+}
+
+pub(super) const fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::Arn => "arn",
+        Source::Binding => "binding",
+        Source::Tag => "tag",
+    }
+}
+
+pub(super) const fn skip_reason(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::DryRun => "dry_run",
+        SkipReason::OtherAccount => "other_account",
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::plan::id::{InstanceId, TargetGroupArn};
+use crate::plan::binding::TargetId;
+use crate::plan::id::TargetGroupArn;
 use crate::plan::time::Moment;
 
 /// The target groups of an account.
@@ -26,8 +27,8 @@ pub struct Group {
 /// A target: the same instance may be registered on several ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TargetKey {
-    /// The instance.
-    pub id: InstanceId,
+    /// The instance or the address.
+    pub id: TargetId,
     /// The port.
     pub port: u16,
 }
@@ -35,8 +36,8 @@ pub struct TargetKey {
 /// A target as a request names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedTarget {
-    /// The instance.
-    pub id: InstanceId,
+    /// The instance or the address.
+    pub id: TargetId,
     /// The port; the group's own when absent, and only that.
     pub port: Option<u16>,
 }
@@ -174,6 +175,7 @@ impl Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::id::InstanceId;
 
     const ARN: &str =
         "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/0123456789abcdef";
@@ -181,7 +183,7 @@ mod tests {
     fn balancer() -> (LoadBalancer, TargetGroupArn) {
         let arn = TargetGroupArn::parse(ARN).expect("an ARN");
         let target = |port| TargetKey {
-            id: InstanceId::new("i-1"),
+            id: TargetId::Instance(InstanceId::new("i-1")),
             port,
         };
         let group = Group {
@@ -198,7 +200,7 @@ mod tests {
 
     fn named(id: &str, port: Option<u16>) -> NamedTarget {
         NamedTarget {
-            id: InstanceId::new(id),
+            id: TargetId::Instance(InstanceId::new(id)),
             port,
         }
     }

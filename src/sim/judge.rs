@@ -20,7 +20,8 @@ use super::setting::Setting;
 use crate::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation};
 use crate::plan::budget::{Grace, LONGEST_NOTICE, Margins, SHORTEST_PLAN, Window};
 use crate::plan::drain::{JobPods, OnBlocked};
-use crate::plan::id::{InstanceId, PodUid, TargetGroupArn};
+use crate::plan::binding::TargetId;
+use crate::plan::id::{PodUid, TargetGroupArn};
 use crate::plan::node::{Annotation, CordonOwner};
 use crate::plan::time::{Moment, Now, WallTime};
 use crate::report::{Level, Line};
@@ -545,7 +546,7 @@ impl Witness for Judge {
     fn balancer_call_leaves(
         &mut self,
         group: &TargetGroupArn,
-        instance: &InstanceId,
+        target: &TargetId,
         deregisters: &[u16],
         now: Now,
     ) {

@@ -29,7 +29,10 @@ use crate::plan::action::{
     Freshness, MachineIdentity, NodeEvent, Ports as TargetPorts, Target, WatchEvent,
 };
 use crate::plan::budget::Grace;
-use crate::plan::id::{InstanceId, NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn};
+use crate::plan::binding::{
+    Binding, BindingApi, GroupTag, ListedGroup, Marker, Service as FrontService, TargetId,
+};
+use crate::plan::id::{NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn};
 use crate::plan::node::{CordonPatch, NodeView};
 use crate::plan::notice::{AnnouncedAction, Announcement};
 use crate::plan::pod::{BlockedWish, PodView};
@@ -66,7 +69,7 @@ pub trait Witness: Send {
     fn balancer_call_leaves(
         &mut self,
         group: &TargetGroupArn,
-        instance: &InstanceId,
+        target: &TargetId,
         deregisters: &[u16],
         now: Now,
     );
@@ -453,6 +456,14 @@ impl Cluster for SimCluster {
             .await
     }
 
+    async fn bindings(&self, _api: BindingApi) -> Result<Vec<Binding>, ClusterError> {
+        Ok(Vec::new())
+    }
+
+    async fn services(&self) -> Result<Vec<FrontService>, ClusterError> {
+        Ok(Vec::new())
+    }
+
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {
         let (name, published) = (
             event.name.clone(),
@@ -582,24 +593,42 @@ impl SimBalancer {
 }
 
 impl Balancer for SimBalancer {
+    async fn warm(&self) -> Result<(), BalancerError> {
+        Ok(())
+    }
+
+    async fn groups(
+        &self,
+        _from: Option<&Marker>,
+    ) -> Result<(Vec<ListedGroup>, Option<Marker>), BalancerError> {
+        Ok((Vec::new(), None))
+    }
+
+    async fn tags(
+        &self,
+        _groups: &[TargetGroupArn],
+    ) -> Result<Vec<(TargetGroupArn, Vec<GroupTag>)>, BalancerError> {
+        Ok(Vec::new())
+    }
+
     async fn targets(
         &self,
         group: &TargetGroupArn,
-        instance: &InstanceId,
+        target: &TargetId,
         ports: TargetPorts,
     ) -> Result<Vec<Target>, BalancerError> {
         let now = self.way.stage.clock().now();
         self.way
             .witness()
-            .balancer_call_leaves(group, instance, &[], now);
-        let (group, instance) = (group.clone(), instance.clone());
+            .balancer_call_leaves(group, target, &[], now);
+        let (group, target) = (group.clone(), target.clone());
         let named = match ports {
             TargetPorts::All => Vec::new(),
-            TargetPorts::Only(port) => vec![named(&instance, port)],
+            TargetPorts::Only(port) => vec![named(&target, port)],
         };
         self.ask("DescribeTargetHealth", move |world, _| {
             let healths = world.balancer.describe(&group, &named)?;
-            let own = healths.iter().filter(|health| health.target.id == instance);
+            let own = healths.iter().filter(|health| health.target.id == target);
             Ok(own.map(target_state).collect())
         })
         .await
@@ -608,15 +637,15 @@ impl Balancer for SimBalancer {
     async fn deregister(
         &self,
         group: &TargetGroupArn,
-        instance: &InstanceId,
+        target: &TargetId,
         ports: &[u16],
     ) -> Result<(), BalancerError> {
         let now = self.way.stage.clock().now();
         self.way
             .witness()
-            .balancer_call_leaves(group, instance, ports, now);
+            .balancer_call_leaves(group, target, ports, now);
         let group = group.clone();
-        let named: Vec<NamedTarget> = ports.iter().map(|port| named(instance, *port)).collect();
+        let named: Vec<NamedTarget> = ports.iter().map(|port| named(target, *port)).collect();
         self.ask("DeregisterTargets", move |world, now| {
             world.balancer.deregister(&group, &named, now)
         })
@@ -624,9 +653,9 @@ impl Balancer for SimBalancer {
     }
 }
 
-fn named(instance: &InstanceId, port: u16) -> NamedTarget {
+fn named(target: &TargetId, port: u16) -> NamedTarget {
     NamedTarget {
-        id: instance.clone(),
+        id: target.clone(),
         port: Some(port),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{Method, Response, StatusCode};
 
 use super::{Body, Read, text};
+use crate::plan::binding::TargetId;
 use crate::plan::id::{InstanceId, TargetGroupArn};
 use crate::sim::balancer::{Health, NamedTarget, NoGroup, Registration};
 use crate::sim::journal::Service;
@@ -100,7 +101,7 @@ fn named_targets(form: &BTreeMap<String, String>) -> Result<Vec<NamedTarget>, Re
             })?),
         };
         targets.push(NamedTarget {
-            id: InstanceId::new(id.clone()),
+            id: target_id(id),
             port,
         });
     }
@@ -147,4 +148,12 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+}
+
+/// An instance's id or an address, as a request names it.
+fn target_id(text: &str) -> TargetId {
+    text.parse().map_or_else(
+        |_| TargetId::Instance(InstanceId::new(text)),
+        TargetId::Address,
+    )
 }
