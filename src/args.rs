@@ -376,6 +376,7 @@ fn run_config(
             },
             max_in_flight: args.max_in_flight.into(),
             groups: args.target_group_arn,
+            ..Policy::default()
         },
         cluster: args.cluster_name,
         context: args.context,

@@ -18,8 +18,10 @@ pub mod action;
 pub mod binding;
 pub mod budget;
 mod cordon;
+pub mod discovery;
 pub mod drain;
 pub mod fact;
+mod front;
 mod health;
 pub mod id;
 pub mod node;
@@ -41,6 +43,7 @@ pub use policy::{Discover, Effect, Mode, Policy, default_group_tags};
 use std::time::Duration;
 
 use action::{Action, AttemptId, MachineIdentity, Outcome, Request, WatchEvent};
+use discovery::{Discovery, Topic};
 use drain::{OnBlocked, Pace, Terms};
 use fact::{AgentState, Fact, InterruptionContext, StopReason};
 use health::{ApiHealth, MetadataHealth};
@@ -68,6 +71,7 @@ pub struct Planner {
     agenda: Agenda,
     metadata: MetadataHealth,
     api: ApiHealth,
+    discovery: Discovery,
     identity: Option<MachineIdentity>,
     phase: Phase,
     stop: Stop,
@@ -107,8 +111,14 @@ impl Planner {
     /// A planner for the agent on `node`, running in the pod `agent` if it runs in one. Everything starts at `now`.
     #[must_use]
     pub fn new(policy: Policy, node: NodeName, agent: Option<PodUid>, seed: u64, now: Now) -> Self {
+        let mut agenda = Agenda::new(seed);
+        let discovery = match policy.mode {
+            Mode::Full | Mode::DeregisterOnly => Discovery::begin(&policy, &mut agenda, now.at),
+            Mode::Observe => Discovery::none(),
+        };
         let mut planner = Self {
-            agenda: Agenda::new(seed),
+            agenda,
+            discovery,
             metadata: MetadataHealth::default(),
             api: ApiHealth::default(),
             identity: None,
@@ -142,7 +152,11 @@ impl Planner {
             | Task::Progress
             | Task::Verdict
             | Task::Deadline
+            | Task::Controller
+            | Task::Settling(_)
             | Task::SecondWave => {}
+            Task::Warm => Discovery::handle_warmed(&mut self.agenda, now.at),
+            Task::Discover(topic) => self.handle_discovered(topic, outcome, now),
             Task::Cordon
             | Task::See
             | Task::Pod(_)
@@ -182,6 +196,10 @@ impl Planner {
                 Task::Heartbeat => self.beat(now.at),
                 Task::Recall => self.finish_recall(now),
                 Task::Deadline => self.handle_deadline(now.at),
+                Task::Warm => Discovery::warm(&mut self.agenda, now.at),
+                Task::Discover(topic) => {
+                    self.discovery.handle_due(topic, &mut self.agenda, now.at);
+                }
                 Task::Cordon
                 | Task::See
                 | Task::WatchSilence
@@ -190,11 +208,13 @@ impl Planner {
                 | Task::Namespace(_)
                 | Task::SecondWave
                 | Task::Group(_)
+                | Task::Settling(_)
+                | Task::Controller
                 | Task::Publish(_)
                 | Task::Progress
                 | Task::Verdict => {
                     if let Phase::Responding(response) = &mut self.phase {
-                        response.handle_due(task, &mut self.agenda, now);
+                        response.handle_due(task, &self.discovery, &mut self.agenda, now);
                     }
                 }
             }
@@ -392,8 +412,14 @@ impl Planner {
             });
         }
         if let Phase::Responding(response) = &mut self.phase {
-            response.handle_instance(&identity.instance_id, &mut self.agenda, now.at);
+            response.handle_instance(
+                &identity.instance_id,
+                &self.discovery,
+                &mut self.agenda,
+                now.at,
+            );
         }
+        self.discovery.tell(&identity.instance_id, &mut self.agenda);
         self.identity = Some(identity);
         self.finish_recall_if_ready(now);
     }
@@ -402,7 +428,17 @@ impl Planner {
         match &mut self.phase {
             Phase::Responding(response) => {
                 let instance = self.identity.as_ref().map(|identity| &identity.instance_id);
-                response.handle_outcome(task, outcome, instance, &mut self.agenda, now);
+                if let Outcome::Node(view) = &outcome {
+                    self.discovery.handle_node(&view.labels);
+                }
+                response.handle_outcome(
+                    task,
+                    outcome,
+                    instance,
+                    &self.discovery,
+                    &mut self.agenda,
+                    now,
+                );
             }
             Phase::Recalling(recall) => {
                 recall.node = match outcome {
@@ -419,6 +455,21 @@ impl Planner {
                 self.finish_recall_if_ready(now);
             }
             Phase::Arriving | Phase::Watching | Phase::After(_) => {}
+        }
+    }
+
+    /// Something is known about the target groups that was not before.
+    fn handle_discovered(&mut self, topic: Topic, outcome: Outcome, now: Now) {
+        if topic != Topic::Groups {
+            self.note_api_health(&outcome, now.at);
+        }
+        self.discovery
+            .handle_outcome(topic, &outcome, &mut self.agenda, now.at);
+        if let Some(instance) = self.identity.as_ref().map(|identity| &identity.instance_id) {
+            self.discovery.tell(instance, &mut self.agenda);
+        }
+        if let Phase::Responding(response) = &mut self.phase {
+            response.handle_discovered(topic, &self.discovery, &mut self.agenda, now.at);
         }
     }
 
@@ -485,12 +536,17 @@ impl Planner {
             max_in_flight: self.policy.max_in_flight,
             agent: self.agent.clone(),
         };
+        if let Some(view) = &view {
+            self.discovery.handle_node(&view.labels);
+        }
+        self.discovery.hurry(&mut self.agenda, now.at);
         let response = Response::begin(
             interruption,
             self.node.clone(),
             terms,
-            self.policy.groups.clone(),
+            self.policy.settling,
             self.identity.as_ref().map(|identity| &identity.instance_id),
+            &self.discovery,
             view,
             self.policy.mode,
             &mut self.agenda,
@@ -502,7 +558,7 @@ impl Planner {
     fn handle_deadline(&mut self, now: Moment) {
         match std::mem::replace(&mut self.phase, Phase::Watching) {
             Phase::Responding(mut response) => {
-                response.handle_deadline(&mut self.agenda, now);
+                response.handle_deadline(&self.discovery, &mut self.agenda, now);
                 self.phase = Phase::After(Box::new(response.interruption().clone()));
                 self.agenda.close_all_but(|task| {
                     matches!(
@@ -510,6 +566,7 @@ impl Planner {
                         Task::Poll | Task::Identify | Task::Heartbeat | Task::Publish(_)
                     )
                 });
+                self.discovery.rest(&mut self.agenda, now);
             }
             other @ (Phase::Arriving | Phase::Watching | Phase::Recalling(_) | Phase::After(_)) => {
                 self.phase = other;

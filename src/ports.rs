@@ -10,9 +10,7 @@ use std::time::Duration;
 use futures_util::Stream;
 
 use crate::plan::action::{Freshness, MachineIdentity, NodeEvent, Ports, Target, WatchEvent};
-use crate::plan::binding::{
-    Binding, BindingApi, GroupTag, ListedGroup, Marker, Service, TargetId,
-};
+use crate::plan::binding::{Binding, BindingApi, GroupTag, ListedGroup, Marker, Service, TargetId};
 use crate::plan::budget::Grace;
 use crate::plan::id::{PodRef, ResourceVersion, TargetGroupArn};
 use crate::plan::node::{CordonPatch, NodeView};

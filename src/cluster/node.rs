@@ -58,7 +58,9 @@ pub(super) fn view(node: Node) -> Result<NodeView, ClusterError> {
 fn provider_instance(id: &str) -> Option<InstanceId> {
     let path = id.strip_prefix("aws://")?;
     let instance = path.rsplit('/').next()?;
-    instance.starts_with("i-").then(|| InstanceId::new(instance))
+    instance
+        .starts_with("i-")
+        .then(|| InstanceId::new(instance))
 }
 
 /// The merge patch (RFC 7386) that takes the node out of service.

@@ -139,7 +139,10 @@ fn controller(owners: Vec<OwnerReference>) -> Option<Owner> {
 
 fn ports(spec: &PodSpec) -> Vec<PodPort> {
     let is_in_host_network = spec.host_network == Some(true);
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
     containers
         .flat_map(|container| container.ports.iter().flatten())
         .filter_map(|port| {

@@ -115,7 +115,9 @@ impl BalancerKind {
     pub fn of_protocol(protocol: &str) -> Option<Self> {
         match protocol {
             "HTTP" | "HTTPS" => Some(Self::Application),
-            "TCP" | "TLS" | "UDP" | "TCP_UDP" | "QUIC" | "TCP_QUIC" | "GENEVE" => Some(Self::Network),
+            "TCP" | "TLS" | "UDP" | "TCP_UDP" | "QUIC" | "TCP_QUIC" | "GENEVE" => {
+                Some(Self::Network)
+            }
             _ => None,
         }
     }
@@ -178,9 +180,8 @@ impl Selector {
     /// The selector of `matchLabels`, and of a Service.
     #[must_use]
     pub fn of_labels(labels: &Labels) -> Self {
-        let equal = |(key, value): (&String, &String)| {
-            Requirement::In(key.clone(), vec![value.clone()])
-        };
+        let equal =
+            |(key, value): (&String, &String)| Requirement::In(key.clone(), vec![value.clone()]);
         Self {
             requirements: labels.iter().map(equal).collect(),
         }
@@ -195,7 +196,9 @@ impl Selector {
     /// Whether an object with these labels is meant.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.requirements.iter().all(|requirement| requirement.holds(labels))
+        self.requirements
+            .iter()
+            .all(|requirement| requirement.holds(labels))
     }
 }
 

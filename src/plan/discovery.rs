@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::action::{Failure, FailureKind, Finding, Inquiry, Outcome, Ports, Request};
 use super::binding::{
-    Account, BalancerKind, Binding, BindingApi, GroupTag, Labels, ListedGroup, Marker, NamespacedName, Service,
-    TargetId, TargetType,
+    Account, BalancerKind, Binding, BindingApi, GroupTag, Labels, ListedGroup, Marker,
+    NamespacedName, Service, TargetId, TargetType,
 };
 use super::fact::{Fact, SkipReason, Source, TargetFact, TargetNews};
 use super::id::{InstanceId, TargetGroupArn};
@@ -121,7 +121,24 @@ const MOST_GROUPS: usize = 30_000;
 impl Discovery {
     /// Begins to look, unless there is nothing to look for.
     pub(super) fn begin(policy: &Policy, agenda: &mut Agenda, now: Moment) -> Self {
-        let discovery = Self {
+        let discovery = Self::of(policy);
+        for topic in discovery.topics() {
+            let spread = match topic {
+                Topic::Bindings(_) | Topic::Services => SPREAD_OF_BINDINGS,
+                Topic::Groups => SPREAD_OF_TAGS,
+            };
+            let wait = agenda.jitter().up_to(spread);
+            agenda.wait(Task::Discover(topic), now + wait);
+        }
+        if !discovery.configured.is_empty() {
+            let wait = agenda.jitter().up_to(SPREAD_OF_BINDINGS);
+            agenda.wait(Task::Warm, now + wait);
+        }
+        discovery
+    }
+
+    fn of(policy: &Policy) -> Self {
+        Self {
             configured: policy.groups.clone(),
             discover: policy.discover.clone(),
             tags: Tags {
@@ -137,20 +154,17 @@ impl Discovery {
             failures: BTreeMap::new(),
             told: BTreeSet::new(),
             warned: BTreeSet::new(),
+        }
+    }
+
+    /// Nothing is looked for.
+    pub(super) fn none() -> Self {
+        let policy = Policy {
+            groups: Vec::new(),
+            discover: BTreeSet::new(),
+            ..Policy::default()
         };
-        for topic in discovery.topics() {
-            let spread = match topic {
-                Topic::Bindings(_) | Topic::Services => SPREAD_OF_BINDINGS,
-                Topic::Groups => SPREAD_OF_TAGS,
-            };
-            let wait = agenda.jitter().up_to(spread);
-            agenda.wait(Task::Discover(topic), now + wait);
-        }
-        if !discovery.configured.is_empty() {
-            let wait = agenda.jitter().up_to(SPREAD_OF_BINDINGS);
-            agenda.wait(Task::Warm, now + wait);
-        }
-        discovery
+        Self::of(&policy)
     }
 
     /// A notice is there: whatever may have changed is asked for again, and what was never known at last.
@@ -372,6 +386,11 @@ impl Discovery {
             .iter()
             .any(|api| !self.bindings.contains_key(api) && asked(Topic::Bindings(*api)));
         bindings_missing || self.services.is_none() && asked(Topic::Services)
+    }
+
+    /// The groups that the operator named.
+    pub(super) fn configured(&self) -> &[ConfiguredGroup] {
+        &self.configured
     }
 
     /// The Services, as far as they are known.

@@ -13,12 +13,13 @@ use std::time::Duration;
 use self::blocked::{Namespaces, note_refusal};
 use self::call::{Next, Trouble, refusal_wait};
 use self::flow::Flow;
-use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Record, Urgency};
+use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Record, Registered, Urgency};
 use self::start::SecondWave;
 use super::action::{Outcome, Request, WatchEvent};
 use super::budget::{Grace, Margins};
 use super::cordon::CALL_TIMEOUT;
 use super::fact::{BlockReason, Fact, GoneOutcome, PodNews, Tally};
+use super::front::Fronts;
 use super::id::PodUid;
 use super::notice::Interruption;
 use super::pod::{Exemption, Owner, PodProgress, PodView};
@@ -98,6 +99,8 @@ pub(super) struct Drain {
     held: BTreeSet<PodUid>,
     second_wave: SecondWave,
     namespaces: Namespaces,
+    /// The ways in to this node that pods have to wait for.
+    fronts: Fronts,
     /// When the node was cordoned, in the API server's time.
     cordoned: Option<WallTime>,
     /// The pods that each controller has put onto the cordoned node, and that are evicted all the same.
@@ -133,6 +136,7 @@ impl Drain {
                 Pace::AtOnce => SecondWave::Begun,
             },
             namespaces: Namespaces::default(),
+            fronts: Fronts::default(),
             cordoned: None,
             recreated: BTreeMap::new(),
             calling: BTreeSet::new(),
@@ -281,6 +285,40 @@ impl Drain {
             self.hurry(uid, ends, agenda, now);
         }
         self.fill_window(agenda, now);
+    }
+
+    /// The ways in are known better: pods that nothing was done for yet begin by what holds now.
+    pub(super) fn face(&mut self, fronts: Fronts, agenda: &mut Agenda, now: Moment) {
+        if self.fronts == fronts {
+            return;
+        }
+        self.fronts = fronts;
+        for uid in self.unstarted() {
+            if let Some(pod) = self.pods.get_mut(&uid) {
+                self.ready.remove(&(pod.urgency(), uid.clone()));
+                pod.registered = Registered::of(self.fronts.registers_by_address(&pod.view));
+            }
+            self.line_up(&uid, agenda, now);
+        }
+        self.fill_window(agenda, now);
+    }
+
+    /// The target groups that pods have to wait for.
+    pub(super) fn awaited_groups(&self) -> BTreeSet<usize> {
+        let waiting = self
+            .pods
+            .values()
+            .filter(|pod| pod.course == Course::Waiting && pod.record.attempts == 0);
+        self.fronts.awaited(waiting.map(|pod| &pod.view))
+    }
+
+    /// The pods of DaemonSets: they stay to the end, and so do the registrations of their addresses.
+    pub(super) fn staying(&self) -> impl Iterator<Item = &PodView> {
+        let of_daemon_sets = self
+            .pods
+            .values()
+            .filter(|pod| pod.course == Course::Exempt(Exemption::DaemonSet));
+        of_daemon_sets.map(|pod| &pod.view)
     }
 
     /// The deadline has moved closer.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::binding::Labels;
+use super::binding::{Labels, PortName};
 use super::budget::Grace;
 use super::id::{PodRef, PodUid};
 use super::time::WallTime;
@@ -139,6 +139,19 @@ impl PodView {
             Wave::Critical
         } else {
             Wave::Ordinary
+        }
+    }
+
+    /// The number of the pod's port that a Service means.
+    #[must_use]
+    pub fn port(&self, name: &PortName) -> Option<u16> {
+        match name {
+            PortName::Number(number) => Some(*number),
+            PortName::Name(name) => self
+                .ports
+                .iter()
+                .find(|port| port.name.as_ref() == Some(name))
+                .map(|port| port.number),
         }
     }
 

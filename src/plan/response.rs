@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::action::{Failure, NodeEvent, NodeEventKind, Outcome, Request, WatchEvent};
+use super::action::{Failure, FailureKind, NodeEvent, NodeEventKind, Outcome, Request, WatchEvent};
+use super::binding::Settling;
 use super::budget::{verdict_due, verdict_due_at_once};
 use super::cordon::{CALL_TIMEOUT, Cordon};
+use super::discovery::{CHECKPOINT_INTERVAL, Discovery, Topic};
 use super::drain::{Drain, Terms, Wish};
 use super::fact::{
     Fact, InterruptionContext, NoticeChange, NoticeFact, Sighting, Summary, Tally, TargetTally,
 };
+use super::front::Fronts;
 use super::id::{InstanceId, NodeName, PodUid};
 use super::node::NodeView;
 use super::notice::{AnnouncedAction, Announcement, Interruption, InterruptionAction};
 use super::policy::{Effect, Mode};
 use super::sight::Sight;
-use super::targets::{ConfiguredGroup, Targets, tell_unnamed};
+use super::targets::{Targets, tell_unnamed};
 use super::task::{Agenda, Task, doubled};
 use super::time::{Moment, Now};
 
@@ -40,6 +43,10 @@ pub(super) struct Response {
     sight: Sight,
     drain: Drain,
     targets: TargetsStep,
+    effect: Effect,
+    settling: Settling,
+    /// How many target groups the operator named, as long as there is no instance to name in them.
+    unnamed: u32,
     verdict: VerdictStep,
     /// How often each event could not be published.
     publish_failures: BTreeMap<NodeEventKind, u32>,
@@ -49,8 +56,10 @@ pub(super) struct Response {
 /// Deregistration needs the instance's id.
 #[derive(Debug)]
 enum TargetsStep {
-    WaitingForInstance(Vec<ConfiguredGroup>, Effect),
+    WaitingForInstance,
     Begun(InstanceId, Targets),
+    /// The Node is another machine's.
+    Forbidden(Targets),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -73,8 +82,9 @@ impl Response {
         interruption: Interruption,
         node: NodeName,
         terms: Terms,
-        groups: Vec<ConfiguredGroup>,
+        settling: Settling,
         instance: Option<&InstanceId>,
+        discovery: &Discovery,
         view: Option<NodeView>,
         mode: Mode,
         agenda: &mut Agenda,
@@ -104,14 +114,18 @@ impl Response {
             cordon,
             sight,
             drain,
-            targets: TargetsStep::WaitingForInstance(groups, effect),
+            targets: TargetsStep::WaitingForInstance,
+            effect,
+            settling,
+            unnamed: discovery.configured().len().try_into().unwrap_or(u32::MAX),
             verdict: VerdictStep::Pending,
             publish_failures: BTreeMap::new(),
             withdrawal: Withdrawal::Untold,
             interruption,
         };
-        if let Some(instance) = instance {
-            response.handle_instance(instance, agenda, now.at);
+        match instance {
+            Some(instance) => response.handle_instance(instance, discovery, agenda, now.at),
+            None => response.face(discovery, agenda, now.at),
         }
         if !response.interruption.is_resumed() {
             response.publish(NodeEventKind::SpotInterruption, agenda, now.at);
@@ -132,13 +146,65 @@ impl Response {
     pub(super) fn handle_instance(
         &mut self,
         instance: &InstanceId,
+        discovery: &Discovery,
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        if let TargetsStep::WaitingForInstance(groups, effect) = &self.targets {
-            let targets =
-                Targets::begin(groups, &self.interruption, instance, *effect, agenda, now);
+        if matches!(self.targets, TargetsStep::WaitingForInstance) {
+            let known = discovery.known(instance);
+            let targets = Targets::begin(
+                known,
+                &self.interruption,
+                self.effect,
+                self.settling,
+                agenda,
+                now,
+            );
             self.targets = TargetsStep::Begun(instance.clone(), targets);
+        }
+        self.face(discovery, agenda, now);
+    }
+
+    /// Something is known about the target groups that was not before.
+    pub(super) fn handle_discovered(
+        &mut self,
+        topic: Topic,
+        discovery: &Discovery,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        if let TargetsStep::Begun(instance, targets) = &mut self.targets {
+            targets.learn(discovery.known(instance), agenda, now);
+            if let Topic::Bindings(api) = topic {
+                targets.handle_bindings(discovery.bindings(api), agenda, now);
+                if targets.watches(api) && !agenda.is_open(&Task::Discover(topic)) {
+                    agenda.wait(Task::Discover(topic), now + CHECKPOINT_INTERVAL);
+                }
+            }
+        }
+        self.face(discovery, agenda, now);
+        self.check_for_the_end(agenda, now);
+    }
+
+    /// Lets pods go or has them wait, as the ways in to this node now stand; and registrations by address join the
+    /// others when their pods are known.
+    fn face(&mut self, discovery: &Discovery, agenda: &mut Agenda, now: Moment) {
+        if self.mode != Mode::Full {
+            return;
+        }
+        if let TargetsStep::Begun(_, targets) = &mut self.targets {
+            let staying = self.drain.staying();
+            let known = staying.flat_map(|pod| discovery.known_by_address(pod));
+            targets.learn(known.collect(), agenda, now);
+        }
+        let targets = match &self.targets {
+            TargetsStep::Begun(_, targets) => Some(targets),
+            TargetsStep::WaitingForInstance | TargetsStep::Forbidden(_) => None,
+        };
+        let fronts = Fronts::of(discovery, targets, agenda, self.begun);
+        self.drain.face(fronts, agenda, now);
+        if let TargetsStep::Begun(_, targets) = &mut self.targets {
+            targets.hold(self.drain.awaited_groups(), agenda, now);
         }
     }
 
@@ -170,7 +236,7 @@ impl Response {
         });
         self.drain.tighten(&self.interruption, agenda, now.at);
         if let TargetsStep::Begun(_, targets) = &mut self.targets {
-            targets.tighten(deadline);
+            targets.tighten(deadline, agenda, now.at);
         }
         self.wait_for_the_end(agenda);
     }
@@ -187,7 +253,13 @@ impl Response {
     }
 
     /// A task of this response has come up.
-    pub(super) fn handle_due(&mut self, task: Task, agenda: &mut Agenda, now: Now) {
+    pub(super) fn handle_due(
+        &mut self,
+        task: Task,
+        discovery: &Discovery,
+        agenda: &mut Agenda,
+        now: Now,
+    ) {
         match task {
             Task::Cordon => self.cordon.handle_due(agenda, now.at),
             Task::See | Task::WatchSilence => self.sight.list(agenda, now.at),
@@ -202,9 +274,20 @@ impl Response {
             Task::Namespace(name) => Drain::handle_namespace_due(&name, agenda, now.at),
             Task::SecondWave => self.drain.handle_second_wave_due(agenda, now.at),
             Task::Group(index) => {
-                if let TargetsStep::Begun(instance, targets) = &mut self.targets {
-                    targets.handle_due(index, instance, agenda, now.at);
+                if let TargetsStep::Begun(_, targets) = &mut self.targets {
+                    targets.handle_due(index, agenda, now.at);
                 }
+            }
+            Task::Settling(index) => {
+                if let TargetsStep::Begun(_, targets) = &self.targets {
+                    targets.handle_settling_due(index, agenda);
+                }
+            }
+            Task::Controller => {
+                if let TargetsStep::Begun(_, targets) = &mut self.targets {
+                    targets.handle_controller_due(agenda, now.at);
+                }
+                self.face(discovery, agenda, now.at);
             }
             Task::Publish(kind) => self.publish(kind, agenda, now.at),
             Task::Progress => {
@@ -223,7 +306,13 @@ impl Response {
                     self.wait_for_the_end(agenda);
                 }
             }
-            Task::Poll | Task::Identify | Task::Heartbeat | Task::Recall | Task::Deadline => {}
+            Task::Poll
+            | Task::Identify
+            | Task::Heartbeat
+            | Task::Recall
+            | Task::Discover(_)
+            | Task::Warm
+            | Task::Deadline => {}
         }
         self.check_for_the_end(agenda, now.at);
     }
@@ -234,11 +323,13 @@ impl Response {
         task: Task,
         outcome: Outcome,
         instance: Option<&InstanceId>,
+        discovery: &Discovery,
         agenda: &mut Agenda,
         now: Now,
     ) {
         match task {
             Task::Cordon => {
+                self.handle_node_outcome(&outcome, instance, agenda, now.at);
                 self.cordon
                     .handle_outcome(outcome, &self.interruption, instance, agenda, now.at);
                 if let Some(done) = self.cordon.done_at() {
@@ -251,6 +342,7 @@ impl Response {
                     self.wait_for_the_end(agenda);
                     self.drain
                         .handle_list(pods, self.sight.asked(), agenda, now);
+                    self.face(discovery, agenda, now.at);
                 }
                 Outcome::Notice(_)
                 | Outcome::Identity(_)
@@ -265,7 +357,10 @@ impl Response {
             },
             Task::Pod(uid) => self.handle_pod_outcome(&uid, &outcome, agenda, now.at),
             Task::Namespace(name) => self.drain.handle_namespace(&name, &outcome, agenda, now.at),
-            Task::Group(index) => self.handle_group_outcome(index, outcome, agenda, now.at),
+            Task::Group(index) => {
+                self.handle_group_outcome(index, outcome, agenda, now.at);
+                self.face(discovery, agenda, now.at);
+            }
             Task::Publish(kind) => self.handle_published(kind, &outcome, agenda, now.at),
             Task::Poll
             | Task::Identify
@@ -274,6 +369,10 @@ impl Response {
             | Task::WatchSilence
             | Task::Mark(_)
             | Task::SecondWave
+            | Task::Settling(_)
+            | Task::Controller
+            | Task::Discover(_)
+            | Task::Warm
             | Task::Progress
             | Task::Verdict
             | Task::Deadline => {}
@@ -289,14 +388,22 @@ impl Response {
     }
 
     /// The deadline has come: what is still open is told, and ends.
-    pub(super) fn handle_deadline(&mut self, agenda: &mut Agenda, now: Moment) {
+    pub(super) fn handle_deadline(
+        &mut self,
+        discovery: &Discovery,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
         if self.verdict == VerdictStep::Pending {
             self.give_verdict(agenda, now);
         }
         self.drain.tell_left(agenda, now);
         match &mut self.targets {
-            TargetsStep::WaitingForInstance(groups, _) => tell_unnamed(groups, agenda),
-            TargetsStep::Begun(_, targets) => targets.give_up_all(agenda),
+            TargetsStep::WaitingForInstance => {
+                tell_unnamed(discovery.configured(), agenda, now);
+            }
+            TargetsStep::Begun(_, targets) => targets.give_up_all(agenda, now),
+            TargetsStep::Forbidden(_) => {}
         }
     }
 
@@ -318,6 +425,56 @@ impl Response {
         }
     }
 
+    /// The Node says which machine it is, and whether the label is there that controllers heed.
+    fn handle_node_outcome(
+        &mut self,
+        outcome: &Outcome,
+        instance: Option<&InstanceId>,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        if let Outcome::Node(view) = outcome {
+            self.check_machine(view, instance, agenda, now);
+        }
+        // A conflict is read again at once; any other failure may last, and nobody else knows that the node goes.
+        let is_unlabelled = outcome
+            .failure()
+            .is_some_and(|failure| failure.kind != FailureKind::Conflict);
+        if let (true, TargetsStep::Begun(_, targets)) = (is_unlabelled, &mut self.targets) {
+            targets.handle_unlabelled(agenda, now);
+        }
+    }
+
+    /// A Node that names another instance is not ours: whatever leads to it is none of this machine's business.
+    fn check_machine(
+        &mut self,
+        view: &NodeView,
+        instance: Option<&InstanceId>,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        let (Some(found), Some(expected)) = (&view.provider, instance) else {
+            return;
+        };
+        if found == expected || matches!(self.targets, TargetsStep::Forbidden(_)) {
+            return;
+        }
+        agenda.tell(Fact::NodeMismatch {
+            expected: expected.clone(),
+            found: found.clone(),
+        });
+        match std::mem::replace(&mut self.targets, TargetsStep::WaitingForInstance) {
+            TargetsStep::Begun(_, mut targets) => {
+                let error = format!("the Node names the instance {found}");
+                targets.forbid(&error, agenda, now);
+                self.targets = TargetsStep::Forbidden(targets);
+            }
+            other @ (TargetsStep::WaitingForInstance | TargetsStep::Forbidden(_)) => {
+                self.targets = other;
+            }
+        }
+    }
+
     fn handle_pod_outcome(
         &mut self,
         uid: &PodUid,
@@ -335,11 +492,11 @@ impl Response {
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        let TargetsStep::Begun(instance, targets) = &mut self.targets else {
+        let TargetsStep::Begun(_, targets) = &mut self.targets else {
             return;
         };
         let failed_before = targets.tally().failed;
-        targets.handle_outcome(index, outcome, instance, agenda, now);
+        targets.handle_outcome(index, outcome, agenda, now);
         if failed_before == 0 && targets.tally().failed > 0 {
             self.publish(NodeEventKind::TargetDeregistrationFailed, agenda, now);
         }
@@ -347,18 +504,20 @@ impl Response {
 
     fn are_targets_settled(&self) -> bool {
         match &self.targets {
-            TargetsStep::WaitingForInstance(groups, _) => groups.is_empty(),
-            TargetsStep::Begun(_, targets) => targets.is_settled(),
+            TargetsStep::WaitingForInstance => self.unnamed == 0,
+            TargetsStep::Begun(_, targets) | TargetsStep::Forbidden(targets) => {
+                targets.is_settled()
+            }
         }
     }
 
     fn target_tally(&self) -> TargetTally {
         match &self.targets {
-            TargetsStep::WaitingForInstance(groups, _) => TargetTally {
-                pending: groups.len().try_into().unwrap_or(u32::MAX),
+            TargetsStep::WaitingForInstance => TargetTally {
+                pending: self.unnamed,
                 ..TargetTally::default()
             },
-            TargetsStep::Begun(_, targets) => targets.tally(),
+            TargetsStep::Begun(_, targets) | TargetsStep::Forbidden(targets) => targets.tally(),
         }
     }
 
@@ -411,7 +570,7 @@ impl Response {
                 .map(since),
             last_eviction_after: self.drain.last_accepted_call().map(since),
             last_target_after: match &self.targets {
-                TargetsStep::WaitingForInstance(..) => None,
+                TargetsStep::WaitingForInstance | TargetsStep::Forbidden(_) => None,
                 TargetsStep::Begun(_, targets) => targets.settled_at().map(since),
             },
             all_gone_after: self.drain.all_gone_at().map(since),

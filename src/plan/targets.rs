@@ -1,17 +1,28 @@
-//! The target groups letting go of the instance: look, deregister, look again, until it drains.
+//! The target groups letting go of the node: look, deregister, look again, until it drains; and look once more later,
+//! because others register too.
+//!
+//! ```text
+//!   LeftToController ──it stands still──▶ Look ──registered──▶ Deregister
+//!          │                               ▲ │ ◀────────────────────┘
+//!          └──it has been there────────────┘ └──draining──▶ Settled ──registered again──▶ Deregister
+//! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod controller;
+mod group;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::action::{Failure, FailureKind, Outcome, Ports, Request, Target, TargetState};
-use super::fact::{
-    DeregisteredState, Deregistrar, Fact, SkipReason, TargetErrorKind, TargetFact, TargetNews,
-    TargetTally,
-};
-use super::id::{InstanceId, TargetGroupArn};
+use self::controller::ControllerWatch;
+use self::group::{Group, Next, Step};
+use super::action::{Outcome, Ports, Request};
+use super::binding::{Binding, BindingApi, Settling, TargetId};
+use super::discovery::{Care, KnownGroup};
+use super::fact::{DeregisteredState, Fact, SkipReason, TargetErrorKind, TargetNews, TargetTally};
+use super::id::TargetGroupArn;
 use super::notice::Interruption;
 use super::policy::Effect;
-use super::task::{Agenda, Task, doubled};
+use super::task::{Agenda, Task};
 use super::time::Moment;
 
 /// The SDK ends an attempt by itself after 2.5 s; this is for what hangs before it, credentials above all.
@@ -24,9 +35,17 @@ const CALLS_AT_ONCE: usize = 4;
 /// No (de)registration is begun later than this before the deadline.
 const LAST_CALL_BEFORE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Full jitter over 0.25 s, doubled with each try, up to 5 s.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// So many groups are looked at after each listing of bindings, and so many are looked at again at all: fifty nodes that
+/// go together make a thousand looks of that, and the account has 200 and 50 more a second.
+const GROUPS_A_LOOK: usize = 20;
+
+/// When a group that has let go is looked at again. A controller that had not seen the exclusion label yet registers the
+/// node again within seconds; one that starts anew, within a minute.
+const LOOKS_AGAIN: [Duration; 3] = [
+    Duration::from_secs(5),
+    Duration::from_secs(20),
+    Duration::from_secs(50),
+];
 
 /// A target group that the operator named.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,96 +56,228 @@ pub struct ConfiguredGroup {
     pub ports: Ports,
 }
 
+/// What all groups of one interruption have in common.
+#[derive(Debug)]
+struct Terms {
+    first_seen: Moment,
+    deadline: Moment,
+    effect: Effect,
+    settling: Settling,
+}
+
+impl Terms {
+    fn last_call(&self) -> Moment {
+        self.deadline - LAST_CALL_BEFORE_DEADLINE
+    }
+}
+
 /// All groups of one interruption.
 #[derive(Debug)]
 pub(super) struct Targets {
     groups: Vec<Group>,
-    first_seen: Moment,
-    last_call: Moment,
+    terms: Terms,
     /// Groups whose time has come and that wait for a free call.
     ready: VecDeque<usize>,
     calling: BTreeSet<usize>,
+    controller: ControllerWatch,
+    /// Groups for which pods wait.
+    held: BTreeSet<usize>,
+    /// Groups that are looked at again after they have let go.
+    reviewed: BTreeSet<usize>,
     last_settled: Option<Moment>,
-    effect: Effect,
-}
-
-#[derive(Debug)]
-struct Group {
-    arn: TargetGroupArn,
-    ports: Ports,
-    step: Step,
-    /// Deregistrations sent.
-    deregistrations: u32,
-    failures: u32,
-    has_renewed_credentials: bool,
-    /// The ports that were seen registered, and whether we had sent a deregistration for them.
-    settled: BTreeMap<Option<u16>, DeregisteredState>,
-    seen: BTreeSet<u16>,
-    last_failure: Option<Failure>,
-}
-
-/// Where a group stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    /// Its registrations are to be read.
-    Look,
-    /// These ports are being deregistered.
-    Deregister(Vec<u16>),
-    /// It has let go.
-    Settled,
-    /// It would not.
-    Failed,
 }
 
 impl Targets {
-    /// Starts with a look at every group, in random order: agents that start together spread over the groups.
+    /// Starts with the groups that are known.
     pub(super) fn begin(
-        groups: &[ConfiguredGroup],
+        known: Vec<KnownGroup>,
         interruption: &Interruption,
-        instance: &InstanceId,
         effect: Effect,
+        settling: Settling,
         agenda: &mut Agenda,
         now: Moment,
     ) -> Self {
-        let mut order: Vec<usize> = (0..groups.len()).collect();
-        agenda.jitter().shuffle(&mut order);
         let mut targets = Self {
-            groups: groups.iter().map(Group::new).collect(),
-            first_seen: interruption.first_seen,
-            last_call: interruption.deadline - LAST_CALL_BEFORE_DEADLINE,
-            ready: order.into(),
+            groups: Vec::new(),
+            terms: Terms {
+                first_seen: interruption.first_seen,
+                deadline: interruption.deadline,
+                effect,
+                settling,
+            },
+            ready: VecDeque::new(),
             calling: BTreeSet::new(),
+            controller: ControllerWatch::begin(interruption, now),
+            held: BTreeSet::new(),
+            reviewed: BTreeSet::new(),
             last_settled: None,
-            effect,
         };
-        targets.fill_calls(instance, agenda, now);
+        targets.learn(known, agenda, now);
         targets
     }
 
+    /// Takes what is known now: new groups begin, and those that nothing was done for yet are known better.
+    pub(super) fn learn(&mut self, known: Vec<KnownGroup>, agenda: &mut Agenda, now: Moment) {
+        let before = self.groups.len();
+        for group in known {
+            let twin = self.groups.iter_mut().find(|twin| twin.is_same(&group));
+            match twin {
+                Some(twin) => twin.learn(group),
+                None => self.groups.push(Group::new(group)),
+            }
+        }
+        // In random order: agents that start together spread over the groups.
+        let mut new: Vec<usize> = (before..self.groups.len()).collect();
+        agenda.jitter().shuffle(&mut new);
+        let is_left = self.controller.is_worth_waiting_for(&self.terms, now);
+        for index in new {
+            let Some(group) = self.groups.get_mut(index) else {
+                continue;
+            };
+            if is_left && let Care::Controller(_) = group.known.care {
+                group.step = Step::LeftToController;
+            } else {
+                self.ready.push_back(index);
+            }
+        }
+        self.wait_for_controller(agenda, now);
+        self.fill_calls(agenda, now);
+    }
+
     /// The deadline has moved closer.
-    pub(super) fn tighten(&mut self, deadline: Moment) {
-        self.last_call = deadline - LAST_CALL_BEFORE_DEADLINE;
+    pub(super) fn tighten(&mut self, deadline: Moment, agenda: &mut Agenda, now: Moment) {
+        self.terms.deadline = deadline;
+        self.wait_for_controller(agenda, now);
     }
 
     /// The deadline has come: what has not let go is told.
-    pub(super) fn give_up_all(&mut self, agenda: &mut Agenda) {
+    pub(super) fn give_up_all(&mut self, agenda: &mut Agenda, now: Moment) {
         for group in &mut self.groups {
-            if !matches!(group.step, Step::Settled | Step::Failed) {
-                group.give_up(agenda);
+            if !group.has_ended() {
+                group.give_up(agenda, now);
             }
         }
     }
 
-    /// A group's time has come.
-    pub(super) fn handle_due(
+    /// The Node is another machine's: nothing is sent any more.
+    pub(super) fn forbid(&mut self, error: &str, agenda: &mut Agenda, now: Moment) {
+        self.ready.clear();
+        for index in 0..self.groups.len() {
+            agenda.close(&Task::Group(index));
+        }
+        self.calling.clear();
+        for group in &mut self.groups {
+            if !group.has_ended() {
+                group.refuse(TargetErrorKind::Denied, error, agenda, now);
+            }
+        }
+        agenda.close(&Task::Controller);
+    }
+
+    /// The node does not carry the exclusion label, so no controller knows.
+    pub(super) fn handle_unlabelled(&mut self, agenda: &mut Agenda, now: Moment) {
+        self.act_directly(agenda, now);
+    }
+
+    /// Bindings were listed: the checkpoints show what the controller has done.
+    pub(super) fn handle_bindings(
         &mut self,
-        index: usize,
-        instance: &InstanceId,
+        bindings: &[Binding],
         agenda: &mut Agenda,
         now: Moment,
     ) {
+        let mut passed = Vec::new();
+        for binding in bindings {
+            if !self.controller.has_passed(binding, now) {
+                continue;
+            }
+            passed.extend(self.groups.iter().enumerate().filter_map(|(index, group)| {
+                let is_meant = group.step == Step::LeftToController
+                    && group.known.binding.as_ref() == Some(&binding.name);
+                is_meant.then_some(index)
+            }));
+        }
+        passed.sort_by_key(|index| !self.held.contains(index));
+        for (place, index) in passed.into_iter().enumerate() {
+            let Some(group) = self.groups.get_mut(index) else {
+                continue;
+            };
+            if place < GROUPS_A_LOOK {
+                group.step = Step::Look;
+                self.ready.push_back(index);
+            } else {
+                group.trust_controller(&self.terms, agenda, now);
+                self.last_settled = Some(now);
+            }
+        }
+        self.wait_for_controller(agenda, now);
+        self.fill_calls(agenda, now);
+    }
+
+    /// Whether a controller's bindings are worth being listed again.
+    pub(super) fn watches(&self, api: BindingApi) -> bool {
+        self.groups.iter().any(|group| {
+            group.step == Step::LeftToController && group.known.care == Care::Controller(api)
+        })
+    }
+
+    /// The controller has had its time.
+    pub(super) fn handle_controller_due(&mut self, agenda: &mut Agenda, now: Moment) {
+        self.wait_for_controller(agenda, now);
+        self.fill_calls(agenda, now);
+    }
+
+    /// As long as it works, it is waited for; then its part is ours.
+    fn wait_for_controller(&mut self, agenda: &mut Agenda, now: Moment) {
+        let kept = self.groups.iter().filter(|group| {
+            matches!(group.known.care, Care::Controller(_)) && group.step != Step::Failed
+        });
+        let until = self.controller.until(kept.count(), &self.terms);
+        let is_waited_for = self
+            .groups
+            .iter()
+            .any(|group| group.step == Step::LeftToController);
+        if !is_waited_for {
+            agenda.close(&Task::Controller);
+        } else if until <= now {
+            self.act_directly(agenda, now);
+        } else {
+            agenda.wait(Task::Controller, until);
+        }
+    }
+
+    fn act_directly(&mut self, agenda: &mut Agenda, now: Moment) {
+        agenda.close(&Task::Controller);
+        let mut left: Vec<usize> = (0..self.groups.len()).collect();
+        left.retain(|index| {
+            self.groups
+                .get(*index)
+                .is_some_and(|group| group.step == Step::LeftToController)
+        });
+        agenda.jitter().shuffle(&mut left);
+        left.sort_by_key(|index| !self.held.contains(index));
+        for index in left {
+            if let Some(group) = self.groups.get_mut(index) {
+                group.step = Step::Look;
+                self.ready.push_back(index);
+            }
+        }
+        self.fill_calls(agenda, now);
+    }
+
+    /// A group's time has come.
+    pub(super) fn handle_due(&mut self, index: usize, agenda: &mut Agenda, now: Moment) {
         self.ready.push_back(index);
-        self.fill_calls(instance, agenda, now);
+        self.fill_calls(agenda, now);
+    }
+
+    /// What a group's load balancer had sent has had its time.
+    pub(super) fn handle_settling_due(&self, index: usize, agenda: &mut Agenda) {
+        if let Some(group) = self.groups.get(index)
+            && group.has_let_go()
+        {
+            agenda.tell(Fact::Target(group.known.fact(), TargetNews::Settled));
+        }
     }
 
     /// Takes what came of a look or of a deregistration.
@@ -134,7 +285,6 @@ impl Targets {
         &mut self,
         index: usize,
         outcome: Outcome,
-        instance: &InstanceId,
         agenda: &mut Agenda,
         now: Moment,
     ) {
@@ -143,34 +293,56 @@ impl Targets {
             return;
         };
         let next = match outcome {
-            Outcome::Targets(targets) => group.handle_look(&targets, self.first_seen, agenda, now),
-            Outcome::Failed(failure) => group.handle_failure(failure, self.first_seen, agenda, now),
+            Outcome::Targets(targets) => group.handle_look(&targets, &self.terms, agenda, now),
+            Outcome::Failed(failure) => group.handle_failure(failure, &self.terms, agenda, now),
             Outcome::Done
             | Outcome::Notice(_)
             | Outcome::Identity(_)
             | Outcome::Node(_)
             | Outcome::Namespace(_)
             | Outcome::Found(_)
-            | Outcome::Pods { .. } => group.handle_deregistered(self.first_seen, agenda, now),
+            | Outcome::Pods { .. } => group.handle_deregistered(&self.terms, agenda, now),
         };
         match next {
             Next::Now => self.ready.push_front(index),
             Next::After(wait) => {
-                if now + wait > self.last_call {
-                    group.give_up(agenda);
+                if now + wait > self.terms.last_call() {
+                    group.give_up(agenda, now);
                 } else {
                     agenda.wait(Task::Group(index), now + wait);
                 }
             }
-            Next::Nothing => self.last_settled = Some(now),
+            Next::Nothing => {
+                if group.ended == Some(now) {
+                    self.last_settled = Some(now);
+                }
+                self.review(index, agenda);
+            }
         }
-        self.fill_calls(instance, agenda, now);
+        self.fill_calls(agenda, now);
+    }
+
+    /// Has a group that let go looked at again, if it is among those.
+    fn review(&mut self, index: usize, agenda: &mut Agenda) {
+        let Some(group) = self.groups.get(index) else {
+            return;
+        };
+        let is_admitted = self.reviewed.contains(&index)
+            || self.reviewed.len() < GROUPS_A_LOOK
+            || self.held.contains(&index);
+        if let (true, Some(due)) = (is_admitted, group.next_review())
+            && due <= self.terms.last_call()
+        {
+            self.reviewed.insert(index);
+            agenda.wait(Task::Group(index), due);
+        }
     }
 
     /// How the registrations stand.
     pub(super) fn tally(&self) -> TargetTally {
         let mut tally = TargetTally::default();
         for group in &self.groups {
+            tally.reregistered += group.reregistered;
             for state in group.settled.values() {
                 match state {
                     DeregisteredState::Draining => tally.draining += 1,
@@ -181,8 +353,10 @@ impl Targets {
             }
             match group.step {
                 Step::Failed => tally.failed += group.unsettled_count(),
-                Step::Look | Step::Deregister(_) => tally.pending += group.unsettled_count(),
-                Step::Settled => {}
+                Step::LeftToController | Step::Look | Step::Deregister(_) => {
+                    tally.pending += group.unsettled_count();
+                }
+                Step::Settled | Step::LookAgain => {}
             }
         }
         tally
@@ -190,9 +364,7 @@ impl Targets {
 
     /// Whether every group has let go, or has been given up.
     pub(super) fn is_settled(&self) -> bool {
-        self.groups
-            .iter()
-            .all(|group| matches!(group.step, Step::Settled | Step::Failed))
+        self.groups.iter().all(Group::has_ended)
     }
 
     /// When the last registration was ended, if all are.
@@ -200,7 +372,35 @@ impl Targets {
         self.last_settled.filter(|_| self.is_settled())
     }
 
-    fn fill_calls(&mut self, instance: &InstanceId, agenda: &mut Agenda, now: Moment) {
+    /// The registrations, each with the ports it is known to have and when nothing comes through it any more, as far
+    /// as that is known.
+    pub(super) fn ways_in(&self) -> impl Iterator<Item = WayIn<'_>> {
+        self.groups.iter().enumerate().map(|(index, group)| WayIn {
+            index,
+            known: &group.known,
+            ports: group.ports(),
+            closes: group.closes(&self.terms),
+        })
+    }
+
+    /// Pods wait for these groups: they are dealt with first, and it is told when they have settled.
+    pub(super) fn hold(&mut self, held: BTreeSet<usize>, agenda: &mut Agenda, now: Moment) {
+        self.held = held;
+        for index in &self.held {
+            let Some(group) = self.groups.get_mut(*index) else {
+                continue;
+            };
+            if let Some(closes) = group.closes(&self.terms)
+                && closes > now
+                && group.has_let_go()
+                && !std::mem::replace(&mut group.tells_settling, true)
+            {
+                agenda.wait(Task::Settling(*index), closes);
+            }
+        }
+    }
+
+    fn fill_calls(&mut self, agenda: &mut Agenda, now: Moment) {
         while self.calling.len() < CALLS_AT_ONCE {
             let Some(index) = self.ready.pop_front() else {
                 return;
@@ -208,27 +408,36 @@ impl Targets {
             let Some(group) = self.groups.get_mut(index) else {
                 continue;
             };
+            let known = &group.known;
             let request = match &group.step {
-                Step::Look => {
-                    Request::DescribeTargets(group.arn.clone(), instance.clone(), group.ports)
+                Step::Settled => {
+                    group.step = Step::LookAgain;
+                    Request::DescribeTargets(known.arn.clone(), known.target.clone(), known.ports)
                 }
-                Step::Deregister(ports) if self.effect == Effect::Rehearsed => {
+                Step::Look | Step::LookAgain => {
+                    Request::DescribeTargets(known.arn.clone(), known.target.clone(), known.ports)
+                }
+                Step::Deregister(ports) if self.terms.effect == Effect::Rehearsed => {
                     // Deregistering has no dry run.
                     for port in ports {
-                        let target = group.target(Some(*port));
                         agenda.tell(Fact::Target(
-                            target,
+                            group.fact(Some(*port)),
                             TargetNews::Skipped(SkipReason::DryRun),
                         ));
                     }
-                    group.step = Step::Settled;
+                    group.end(Step::Settled, now);
                     continue;
                 }
                 Step::Deregister(ports) => {
+                    let request = Request::DeregisterTargets(
+                        known.arn.clone(),
+                        known.target.clone(),
+                        ports.clone(),
+                    );
                     group.deregistrations += 1;
-                    Request::DeregisterTargets(group.arn.clone(), instance.clone(), ports.clone())
+                    request
                 }
-                Step::Settled | Step::Failed => continue,
+                Step::LeftToController | Step::Failed => continue,
             };
             self.calling.insert(index);
             agenda.attempt(Task::Group(index), request, Some(now + CALL_TIMEOUT));
@@ -236,297 +445,32 @@ impl Targets {
     }
 }
 
-/// What a group needs next.
-enum Next {
-    Now,
-    After(Duration),
-    Nothing,
-}
-
-impl Group {
-    fn new(configured: &ConfiguredGroup) -> Self {
-        Self {
-            arn: configured.arn.clone(),
-            ports: configured.ports,
-            step: Step::Look,
-            deregistrations: 0,
-            failures: 0,
-            has_renewed_credentials: false,
-            settled: BTreeMap::new(),
-            seen: BTreeSet::new(),
-            last_failure: None,
-        }
-    }
-
-    fn handle_look(
-        &mut self,
-        targets: &[Target],
-        first_seen: Moment,
-        agenda: &mut Agenda,
-        now: Moment,
-    ) -> Next {
-        let mut registered = Vec::new();
-        for target in targets {
-            let state = match target.state {
-                TargetState::Registered => {
-                    self.seen.insert(target.port);
-                    registered.push(target.port);
-                    continue;
-                }
-                TargetState::Draining => DeregisteredState::Draining,
-                TargetState::NotRegistered => DeregisteredState::NotRegistered,
-            };
-            self.settle(Some(target.port), state, first_seen, agenda, now);
-        }
-        // What was registered and is not listed any more has ended its deregistration delay.
-        let ended: Vec<u16> = self
-            .seen
-            .iter()
-            .copied()
-            .filter(|port| !targets.iter().any(|target| target.port == *port))
-            .collect();
-        for port in ended {
-            self.settle(
-                Some(port),
-                DeregisteredState::NotRegistered,
-                first_seen,
-                agenda,
-                now,
-            );
-        }
-        if !registered.is_empty() {
-            self.step = Step::Deregister(registered);
-            return Next::Now;
-        }
-        if self.settled.is_empty() {
-            self.settle(
-                None,
-                DeregisteredState::NotRegistered,
-                first_seen,
-                agenda,
-                now,
-            );
-        }
-        self.step = Step::Settled;
-        Next::Nothing
-    }
-
-    fn handle_deregistered(
-        &mut self,
-        first_seen: Moment,
-        agenda: &mut Agenda,
-        now: Moment,
-    ) -> Next {
-        if self.is_blind() {
-            // Nobody may look: the acknowledgement is all there is.
-            if let Ports::Only(port) = self.ports {
-                self.settle(
-                    Some(port),
-                    DeregisteredState::Draining,
-                    first_seen,
-                    agenda,
-                    now,
-                );
-            }
-            self.step = Step::Settled;
-            return Next::Nothing;
-        }
-        self.step = Step::Look;
-        Next::After(
-            agenda
-                .jitter()
-                .up_to(doubled(FIRST_WAIT, self.deregistrations, LONGEST_WAIT)),
-        )
-    }
-
-    fn handle_failure(
-        &mut self,
-        failure: Failure,
-        first_seen: Moment,
-        agenda: &mut Agenda,
-        now: Moment,
-    ) -> Next {
-        self.failures += 1;
-        let kind = failure.kind;
-        let was_looking = self.step == Step::Look;
-        self.last_failure = Some(failure);
-        match kind {
-            FailureKind::NotFound => {
-                let ports: Vec<Option<u16>> = if self.seen.is_empty() {
-                    vec![None]
-                } else {
-                    self.seen.iter().copied().map(Some).collect()
-                };
-                for port in ports {
-                    self.settle(port, DeregisteredState::GroupGone, first_seen, agenda, now);
-                }
-                self.step = Step::Settled;
-                Next::Nothing
-            }
-            FailureKind::Forbidden => match self.ports {
-                Ports::Only(port) if was_looking && self.deregistrations == 0 => {
-                    self.step = Step::Deregister(vec![port]);
-                    Next::Now
-                }
-                Ports::Only(_) | Ports::All => {
-                    self.give_up(agenda);
-                    Next::Nothing
-                }
-            },
-            FailureKind::Invalid => {
-                self.give_up(agenda);
-                Next::Nothing
-            }
-            FailureKind::Unauthenticated if self.has_renewed_credentials => {
-                self.give_up(agenda);
-                Next::Nothing
-            }
-            FailureKind::Unauthenticated => {
-                self.has_renewed_credentials = true;
-                Next::Now
-            }
-            FailureKind::Unreachable(_)
-            | FailureKind::Lost
-            | FailureKind::TimedOut
-            | FailureKind::BlockedByBudget
-            | FailureKind::TwoBudgets
-            | FailureKind::Throttled(_)
-            | FailureKind::NamespaceTerminating
-            | FailureKind::Conflict
-            | FailureKind::Expired
-            | FailureKind::ServerError
-            | FailureKind::Unreadable
-            | FailureKind::HopLimit
-            | FailureKind::Panicked => {
-                // The look has another and larger bucket, and maybe somebody else did it meanwhile.
-                if !self.is_blind() {
-                    self.step = Step::Look;
-                }
-                Next::After(
-                    agenda
-                        .jitter()
-                        .up_to(doubled(FIRST_WAIT, self.failures, LONGEST_WAIT)),
-                )
-            }
-        }
-    }
-
-    /// Whether the port to deregister is known although the group may not be looked at.
-    fn is_blind(&self) -> bool {
-        matches!(self.ports, Ports::Only(_))
-            && self.seen.is_empty()
-            && matches!(self.step, Step::Deregister(_))
-    }
-
-    fn settle(
-        &mut self,
-        port: Option<u16>,
-        state: DeregisteredState,
-        first_seen: Moment,
-        agenda: &mut Agenda,
-        now: Moment,
-    ) {
-        if self.settled.insert(port, state).is_some() {
-            return;
-        }
-        let by = if self.deregistrations > 0 {
-            Deregistrar::Us
-        } else {
-            Deregistrar::Other
-        };
-        let news = TargetNews::Deregistered {
-            state,
-            by,
-            attempts: self.deregistrations,
-            elapsed: now.since(first_seen),
-        };
-        agenda.tell(Fact::Target(self.target(port), news));
-    }
-
-    fn give_up(&mut self, agenda: &mut Agenda) {
-        self.step = Step::Failed;
-        let (kind, error) = self.last_failure.as_ref().map_or_else(
-            || {
-                let error = "the registration is still there after its deregistration".to_owned();
-                (TargetErrorKind::Unreachable, error)
-            },
-            |failure| (error_kind(failure.kind), failure.text.clone()),
-        );
-        for port in self.unsettled() {
-            let news = TargetNews::Failed {
-                kind,
-                error: error.clone(),
-                attempts: self.deregistrations,
-            };
-            agenda.tell(Fact::Target(self.target(port), news));
-        }
-    }
-
-    /// The registrations that have not ended; one without a port when none could be read.
-    fn unsettled(&self) -> Vec<Option<u16>> {
-        let named = match self.ports {
-            Ports::Only(port) => Some(port),
-            Ports::All => None,
-        };
-        let open: Vec<Option<u16>> = self
-            .seen
-            .iter()
-            .copied()
-            .map(Some)
-            .filter(|port| !self.settled.contains_key(port))
-            .collect();
-        if open.is_empty() && self.settled.is_empty() {
-            vec![named]
-        } else {
-            open
-        }
-    }
-
-    fn unsettled_count(&self) -> u32 {
-        self.unsettled().len().try_into().unwrap_or(u32::MAX)
-    }
-
-    fn target(&self, port: Option<u16>) -> TargetFact {
-        TargetFact {
-            group: self.arn.clone(),
-            port,
-        }
-    }
+/// How requests get to this node through one target group.
+#[derive(Debug)]
+pub(super) struct WayIn<'a> {
+    pub(super) index: usize,
+    pub(super) known: &'a KnownGroup,
+    /// The node's ports it leads to; none as long as they have not been looked at.
+    pub(super) ports: Option<Vec<u16>>,
+    /// When nothing comes through it any more; none as long as that cannot be told.
+    pub(super) closes: Option<Moment>,
 }
 
 /// Tells of groups that nothing could be done about, because the instance's id was never to be had.
-pub(super) fn tell_unnamed(groups: &[ConfiguredGroup], agenda: &mut Agenda) {
+pub(super) fn tell_unnamed(groups: &[ConfiguredGroup], agenda: &mut Agenda, now: Moment) {
     for configured in groups {
-        let group = Group::new(configured);
-        for port in group.unsettled() {
-            let news = TargetNews::Failed {
-                kind: TargetErrorKind::Unreachable,
-                error: "the metadata service did not say which instance this is".to_owned(),
-                attempts: 0,
-            };
-            agenda.tell(Fact::Target(group.target(port), news));
-        }
-    }
-}
-
-fn error_kind(kind: FailureKind) -> TargetErrorKind {
-    match kind {
-        FailureKind::Forbidden => TargetErrorKind::Denied,
-        FailureKind::Throttled(_) => TargetErrorKind::Throttled,
-        FailureKind::Invalid => TargetErrorKind::BadArn,
-        FailureKind::Unauthenticated => TargetErrorKind::ExpiredToken,
-        FailureKind::Unreachable(_)
-        | FailureKind::Lost
-        | FailureKind::TimedOut
-        | FailureKind::BlockedByBudget
-        | FailureKind::TwoBudgets
-        | FailureKind::NamespaceTerminating
-        | FailureKind::NotFound
-        | FailureKind::Conflict
-        | FailureKind::Expired
-        | FailureKind::ServerError
-        | FailureKind::Unreadable
-        | FailureKind::HopLimit
-        | FailureKind::Panicked => TargetErrorKind::Unreachable,
+        // No request is ever made with this name.
+        let nobody = TargetId::Instance(super::id::InstanceId::new(String::new()));
+        let mut group = Group::new(KnownGroup {
+            arn: configured.arn.clone(),
+            target: nobody,
+            ports: configured.ports,
+            source: super::fact::Source::Arn,
+            binding: None,
+            care: Care::Ours,
+            kind: None,
+        });
+        let error = "the metadata service did not say which instance this is";
+        group.refuse(TargetErrorKind::Unreachable, error, agenda, now);
     }
 }

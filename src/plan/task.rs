@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::action::{Action, AttemptId, NodeEventKind, Outcome, Port, Request};
+use super::discovery::Topic;
 use super::fact::{Fact, Requests};
 use super::id::PodUid;
 use super::time::Moment;
@@ -35,6 +36,14 @@ pub enum Task {
     SecondWave,
     /// When the next call for this target group is due; the number is its place in the list.
     Group(usize),
+    /// When what this target group's load balancer had sent has had its time.
+    Settling(usize),
+    /// When the controller of target groups has had its time.
+    Controller,
+    /// When this is asked about again.
+    Discover(Topic),
+    /// When the load balancer's credentials are asked for again.
+    Warm,
     /// When this event is published again, until it is.
     Publish(NodeEventKind),
     /// When the progress is told again.
@@ -141,7 +150,14 @@ impl Agenda {
         self.table.remove(&task);
         if let Outcome::Failed(failure) = outcome
             && failure.http_status == Some(429)
-            && !matches!(task, Task::Poll | Task::Identify | Task::Group(_))
+            && !matches!(
+                task,
+                Task::Poll
+                    | Task::Identify
+                    | Task::Group(_)
+                    | Task::Discover(Topic::Groups)
+                    | Task::Warm
+            )
         {
             self.requests.api_429 += 1;
         }

@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use super::line::rfc3339;
 use super::names::{
     block_reason, change_reason, delete_reason, deregistered_state, deregistrar, gone_outcome,
-    left_reason, metadata_cause, outcome, skip_reason, source_name, state_name, stop_reason, target_error,
+    left_reason, metadata_cause, outcome, skip_reason, source_name, state_name, stop_reason,
+    target_error,
 };
 use super::{Configuration, Standing, rounded, seconds};
 use crate::plan::Effect;
 use crate::plan::fact::{
-    Fact, NoticeFact, PodFact, PodNews, SkipReason, Summary, Tally, TargetFact, TargetNews,
+    Fact, NoticeFact, PodFact, PodNews, Summary, Tally, TargetFact, TargetNews,
 };
 use crate::plan::notice::Origin;
 

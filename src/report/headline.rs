@@ -85,7 +85,9 @@ pub(super) fn of(fact: &Fact) -> (&'static str, Level, String) {
         Fact::NodeMismatch { expected, found } => (
             "node.mismatch",
             Error,
-            format!("the Node is {found}, but this machine is {expected}: no target group is touched"),
+            format!(
+                "the Node is {found}, but this machine is {expected}: no target group is touched"
+            ),
         ),
         Fact::Target(target, news) => target_headline(target, news),
         Fact::TargetsUnresolved { .. } => (

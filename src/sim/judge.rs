@@ -18,9 +18,9 @@ use super::ports::{PodCall, PodVerb, Witness};
 use super::refused::Refused;
 use super::setting::Setting;
 use crate::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation};
+use crate::plan::binding::TargetId;
 use crate::plan::budget::{Grace, LONGEST_NOTICE, Margins, SHORTEST_PLAN, Window};
 use crate::plan::drain::{JobPods, OnBlocked};
-use crate::plan::binding::TargetId;
 use crate::plan::id::{PodUid, TargetGroupArn};
 use crate::plan::node::{Annotation, CordonOwner};
 use crate::plan::time::{Moment, Now, WallTime};
@@ -550,8 +550,8 @@ impl Witness for Judge {
         deregisters: &[u16],
         now: Now,
     ) {
-        if *instance != Setting::instance_id() {
-            let detail = format!("{instance} in {}", group.as_str());
+        if *target != TargetId::Instance(Setting::instance_id()) {
+            let detail = format!("{target} in {}", group.as_str());
             let rule = "only the own instance is ever named to a load balancer";
             self.breaks(rule, detail, now.at);
         }

@@ -1,9 +1,11 @@
 //! A pod of the world: what the API server stores of it, and what its containers do when they are asked to stop.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::plan::id::{NodeName, PodUid};
+use crate::plan::pod::PodPort;
 use crate::plan::time::{Moment, Now, WallTime};
 
 /// A grace period of one second means about two: the kubelet gives no container less
@@ -61,6 +63,10 @@ pub struct Pod {
     pub end: Option<End>,
     /// `metadata.creationTimestamp`, where it matters: in whole seconds.
     pub created: Option<WallTime>,
+    /// `status.podIP`.
+    pub address: Option<IpAddr>,
+    /// What its containers listen on.
+    pub ports: Vec<PodPort>,
     /// Whether its controller puts it back onto this node, cordoned or not, as soon as it is gone.
     pub comes_back: bool,
     kubelet: Kubelet,
@@ -183,6 +189,8 @@ impl Pod {
             signals: Vec::new(),
             end: None,
             created: None,
+            address: None,
+            ports: Vec::new(),
             comes_back: false,
             kubelet: Kubelet::Running,
         }

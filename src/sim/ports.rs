@@ -28,10 +28,10 @@ use crate::clock::Clock;
 use crate::plan::action::{
     Freshness, MachineIdentity, NodeEvent, Ports as TargetPorts, Target, WatchEvent,
 };
-use crate::plan::budget::Grace;
 use crate::plan::binding::{
     Binding, BindingApi, GroupTag, ListedGroup, Marker, Service as FrontService, TargetId,
 };
+use crate::plan::budget::Grace;
 use crate::plan::id::{NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn};
 use crate::plan::node::{CordonPatch, NodeView};
 use crate::plan::notice::{AnnouncedAction, Announcement};

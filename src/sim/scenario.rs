@@ -15,6 +15,7 @@ use super::journal::Journal;
 use super::metadata::{Instance, MetadataService, ScheduledNotice};
 use super::node::Node;
 use super::pod::Pod;
+use crate::plan::binding::TargetId;
 use crate::plan::id::{InstanceId, NodeName, PodUid, TargetGroupArn};
 use crate::plan::notice::InterruptionAction;
 use crate::plan::time::Moment;
@@ -219,7 +220,7 @@ impl ScenarioGroup {
 
     fn registering(&self, instance: &InstanceId) -> Group {
         let target = |port: &u16| TargetKey {
-            id: instance.clone(),
+            id: TargetId::Instance(instance.clone()),
             port: *port,
         };
         Group {

@@ -20,6 +20,7 @@ use crate::annotation::{
 };
 use crate::plan::Policy;
 use crate::plan::action::Ports;
+use crate::plan::binding::TargetId;
 use crate::plan::drain::{JobPods, OnBlocked};
 use crate::plan::id::{BootId, InstanceId, NodeName, PodUid, TargetGroupArn};
 use crate::plan::notice::InterruptionAction;
@@ -358,7 +359,7 @@ fn instance() -> Instance {
 /// Our ports beside those of somebody else's instance.
 fn registered(ports: &[u16]) -> Group {
     let target = |id: &str, port| TargetKey {
-        id: InstanceId::new(id),
+        id: TargetId::Instance(InstanceId::new(id)),
         port,
     };
     let mut targets: BTreeMap<TargetKey, Registration> = ports

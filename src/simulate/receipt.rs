@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::left;
+use crate::plan::binding::TargetId;
 use crate::plan::budget::{Grace, Margins, Window};
 use crate::plan::time::Moment;
 use crate::sim::World;
@@ -107,7 +108,10 @@ impl Receipt {
         let registration = standing.and_then(|standing| {
             let mut targets = standing.targets.iter();
             targets
-                .find(|(target, _)| target.id == scenario.instance.id && target.port == port)
+                .find(|(target, _)| {
+                    target.id == TargetId::Instance(scenario.instance.id.clone())
+                        && target.port == port
+                })
                 .map(|(_, registration)| *registration)
         });
         let outcome = match registration {

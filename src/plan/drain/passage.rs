@@ -23,6 +23,7 @@ pub(super) struct Pod {
     pub(super) on_blocked: OnBlocked,
     pub(super) course: Course,
     pub(super) record: Record,
+    pub(super) registered: Registered,
 }
 
 /// Where a pod stands.
@@ -124,9 +125,27 @@ pub(super) struct StopSignal {
     pub(super) given: Grace,
 }
 
-/// Which of the ready pods goes first: what is not serving, then the least slack, then pods with claims.
+/// Whether requests come to a pod's own address, which its load balancer forgets only once it is terminating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Registered {
+    ByAddress,
+    Elsewhere,
+}
+
+impl Registered {
+    pub(super) const fn of(by_address: bool) -> Self {
+        if by_address {
+            Self::ByAddress
+        } else {
+            Self::Elsewhere
+        }
+    }
+}
+
+/// Which of the ready pods goes first: what is registered by its address, what is not serving, then the least slack, then pods with claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Urgency {
+    pub(super) registered: Registered,
     pub(super) readiness: PodProgress,
     pub(super) last_start: Moment,
     pub(super) claim: ClaimOrder,
@@ -186,6 +205,7 @@ impl Pod {
                 BlockedWish::AsConfigured => terms.on_blocked,
             },
             record: Record::default(),
+            registered: Registered::Elsewhere,
             view,
         }
     }
@@ -200,6 +220,7 @@ impl Pod {
 
     pub(super) fn urgency(&self) -> Urgency {
         Urgency {
+            registered: self.registered,
             readiness: self.view.progress.min(PodProgress::Ready),
             last_start: self.window.last_start,
             claim: if self.view.mounts_claim {

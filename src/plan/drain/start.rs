@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::passage::{Course, Pod};
 use super::{Drain, JobPods, Pace, Terms};
 use crate::plan::budget::Window;
+use crate::plan::front::{BEFORE_LAST_START, Hold};
 use crate::plan::id::PodUid;
 use crate::plan::pod::{PodView, StartWish, Wave};
 use crate::plan::task::{Agenda, Task};
@@ -40,10 +41,23 @@ impl Terms {
         pod.view.start == StartWish::Late || is_job && self.job_pods == JobPods::Late
     }
 
-    /// When the first call for a pod is due as far as the pod itself goes; none when that is at once.
+    /// When the first call for a pod is due as far as its own wish goes; none when that is at once.
     fn own_start(&self, pod: &Pod) -> Option<Moment> {
         (self.is_late(pod) && self.pace == Pace::ToTheDeadline)
             .then(|| pod.window.last_start - LEAD)
+    }
+
+    /// When it is due as far as the ways in to it go; none when that is at once.
+    fn start_behind(&self, hold: Hold, pod: &Pod) -> Option<Moment> {
+        let at_latest = match self.pace {
+            Pace::ToTheDeadline => pod.window.last_start - BEFORE_LAST_START,
+            Pace::AtOnce => return None,
+        };
+        match hold {
+            Hold::Free => None,
+            Hold::Until(until) => Some(until.min(at_latest)),
+            Hold::ToTheLast => Some(at_latest),
+        }
     }
 }
 
@@ -58,7 +72,12 @@ impl Drain {
             self.held.insert(uid.clone());
             return;
         }
-        match self.terms.own_start(pod) {
+        let hold = self.fronts.hold(&pod.view);
+        let start = self
+            .terms
+            .own_start(pod)
+            .max(self.terms.start_behind(hold, pod));
+        match start {
             Some(start) if start > now => agenda.wait(task, start),
             Some(_) | None => {
                 agenda.close(&task);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Judge, MOST_OTHER_CALLS, is_evictable, is_excluded};
+use crate::plan::binding::TargetId;
 use crate::plan::time::Moment;
 use crate::sim::World;
 use crate::sim::balancer::Registration;
@@ -172,7 +173,7 @@ impl Judge {
         }
         for (arn, group) in world.balancer.groups() {
             for (target, registration) in &group.targets {
-                let is_own = target.id == Setting::instance_id();
+                let is_own = target.id == TargetId::Instance(Setting::instance_id());
                 if is_own && *registration == Registration::Healthy {
                     let detail = format!("{} of {}", target.port, arn.as_str());
                     let rule = "every registered port is draining as soon as the weather allows";

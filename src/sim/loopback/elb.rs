@@ -118,7 +118,7 @@ fn member(health: &Health) -> String {
     };
     let mut xml = format!(
         "<member><Target><Id>{}</Id><Port>{}</Port></Target><TargetHealth><State>{state}</State>",
-        escaped(health.target.id.as_str()),
+        escaped(&health.target.id.to_string()),
         health.target.port
     );
     if let Some(reason) = reason {

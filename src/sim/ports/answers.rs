@@ -114,6 +114,8 @@ pub(super) fn node_view(node: &Node) -> NodeView {
             .get(INTERRUPTION_ANNOTATION)
             .map_or(Annotation::Absent, |text| read_annotation(text)),
         boot_id: Some(node.boot.clone()),
+        provider: Some(node.instance.clone()),
+        labels: node.labels.clone(),
     }
 }
 
@@ -158,6 +160,9 @@ pub(super) fn pod_view(pod: &Pod) -> PodView {
         start: start_wish(Some(&pod.annotations)),
         when_blocked: blocked_wish(Some(&pod.annotations)),
         created: pod.created,
+        labels: pod.labels.clone(),
+        address: pod.address,
+        ports: pod.ports.clone(),
     }
 }
 

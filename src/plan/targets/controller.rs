@@ -1,0 +1,79 @@
+//! A load balancer controller at its work: what its bindings show of it, and how long it is waited for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Terms;
+use crate::plan::binding::{Binding, NamespacedName};
+use crate::plan::notice::Interruption;
+use crate::plan::time::{Moment, WallTime};
+
+/// A controller that sees the label gets to its first group within this time.
+const FIRST_GROUP: Duration = Duration::from_secs(2);
+
+/// And does each further one in this: its own limit is four calls a second, one a group
+/// (<https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/docs/deploy/configurations.md>).
+const EACH_GROUP: Duration = Duration::from_millis(300);
+
+/// A controller whose bindings do not move for this long does not work.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
+/// With less time left its groups are not left to it: what it has not done by then takes a call each.
+const TIME_FOR_DIRECT_CALLS: Duration = Duration::from_secs(40);
+
+/// What is seen of the controller since the node carries the label.
+#[derive(Debug)]
+pub(super) struct ControllerWatch {
+    begun: Moment,
+    /// The same in the balancer's time.
+    begun_wall: WallTime,
+    last_movement: Moment,
+    /// The checkpoint each binding had when it was first listed.
+    first: BTreeMap<NamespacedName, Option<WallTime>>,
+    /// Bindings whose checkpoint has moved.
+    moved: BTreeMap<NamespacedName, WallTime>,
+}
+
+impl ControllerWatch {
+    pub(super) fn begin(interruption: &Interruption, now: Moment) -> Self {
+        Self {
+            begun: now,
+            begun_wall: interruption.deadline_wall - interruption.deadline.since(now),
+            last_movement: now,
+            first: BTreeMap::new(),
+            moved: BTreeMap::new(),
+        }
+    }
+
+    /// Whether so much time is left that leaving groups to it costs nothing.
+    pub(super) fn is_worth_waiting_for(&self, terms: &Terms, now: Moment) -> bool {
+        now + TIME_FOR_DIRECT_CALLS < terms.deadline
+    }
+
+    /// How long it is waited for as things stand now, when so many groups are its.
+    pub(super) fn until(&self, groups: usize, terms: &Terms) -> Moment {
+        let groups = u32::try_from(groups).unwrap_or(u32::MAX);
+        let all_done = self.begun + FIRST_GROUP + EACH_GROUP * groups;
+        all_done
+            .min(self.last_movement + STANDSTILL)
+            .min(terms.deadline - TIME_FOR_DIRECT_CALLS)
+    }
+
+    /// Whether the controller has brought this binding up to date since the node carries the label.
+    ///
+    /// Its own clock may be off, so that a checkpoint that changed counts as well as one of a later time.
+    pub(super) fn has_passed(&mut self, binding: &Binding, now: Moment) -> bool {
+        let first = *self
+            .first
+            .entry(binding.name.clone())
+            .or_insert(binding.checkpoint);
+        let Some(checkpoint) = binding.checkpoint else {
+            return false;
+        };
+        let has_passed = Some(checkpoint) != first || checkpoint > self.begun_wall;
+        if has_passed && self.moved.insert(binding.name.clone(), checkpoint) != Some(checkpoint) {
+            self.last_movement = now;
+        }
+        has_passed
+    }
+}
