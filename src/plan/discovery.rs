@@ -509,6 +509,10 @@ impl Discovery {
 
     /// Tells what has been found since this was last asked.
     pub(super) fn tell(&mut self, instance: &InstanceId, agenda: &mut Agenda) {
+        if self.services.is_none() && agenda.is_open(&Task::Discover(Topic::Services)) {
+            // They name the ports.
+            return;
+        }
         for group in self.known(instance) {
             let is_new = self.told.insert((group.arn.clone(), group.target.clone()));
             if is_new && group.source != Source::Arn {
