@@ -509,7 +509,12 @@ impl Discovery {
 
     /// Tells what has been found since this was last asked.
     pub(super) fn tell(&mut self, instance: &InstanceId, agenda: &mut Agenda) {
+        let lacks_ports =
+            self.services.is_none() && agenda.is_open(&Task::Discover(Topic::Services));
         for group in self.known(instance) {
+            if lacks_ports && group.source == Source::Binding {
+                continue;
+            }
             let is_new = self.told.insert((group.arn.clone(), group.target.clone()));
             if is_new && group.source != Source::Arn {
                 agenda.tell(Fact::Target(group.fact(), TargetNews::Resolved));

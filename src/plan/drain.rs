@@ -13,7 +13,7 @@ use std::time::Duration;
 use self::blocked::{Namespaces, note_refusal};
 use self::call::{Next, Trouble, refusal_wait};
 use self::flow::Flow;
-use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Record, Registered, Urgency};
+use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Record, Urgency};
 use self::start::SecondWave;
 use super::action::{Outcome, Request, WatchEvent};
 use super::budget::{Grace, Margins};
@@ -294,9 +294,8 @@ impl Drain {
         }
         self.fronts = fronts;
         for uid in self.unstarted() {
-            if let Some(pod) = self.pods.get_mut(&uid) {
+            if let Some(pod) = self.pods.get(&uid) {
                 self.ready.remove(&(pod.urgency(), uid.clone()));
-                pod.registered = Registered::of(self.fronts.registers_by_address(&pod.view));
             }
             self.line_up(&uid, agenda, now);
         }

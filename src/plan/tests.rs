@@ -25,7 +25,7 @@ use super::pod::{BlockedWish, Owner, PodProgress, PodView};
 use super::targets::ConfiguredGroup;
 use stage::{
     Stage, bookmark, describe, failed, first_list, gone, group, instance, next_list, node, now,
-    pod, pods, policy, seen, silent, target, terminating, wall, with_group,
+    own, pod, pods, policy, seen, silent, target, terminating, wall, with_group,
 };
 
 mod blocked;
@@ -33,6 +33,7 @@ mod calls;
 mod cordon;
 mod events;
 mod figures;
+mod front;
 mod health;
 mod jitter;
 mod modes;
@@ -793,7 +794,7 @@ fn every_registered_port_is_deregistered_in_one_call_and_looked_at_until_it_drai
             target(31082, TargetState::Draining),
         ]),
     );
-    let deregister = Request::DeregisterTargets(group(), instance(), vec![31080, 31081]);
+    let deregister = Request::DeregisterTargets(group(), own(), vec![31080, 31081]);
     stage.answer(&deregister, Outcome::Done);
     stage.forward_to(5.3);
     stage.answer(
@@ -871,7 +872,7 @@ fn a_named_port_is_deregistered_even_when_nobody_may_look() {
         &describe(Ports::Only(31080)),
         failed(FailureKind::Forbidden, 403),
     );
-    let deregister = Request::DeregisterTargets(group(), instance(), vec![31080]);
+    let deregister = Request::DeregisterTargets(group(), own(), vec![31080]);
     stage.answer(&deregister, Outcome::Done);
     let ours = |fact: &Fact| {
         matches!(

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::passage::{Course, Pod};
+use super::passage::{Course, Pod, Registered};
 use super::{Drain, JobPods, Pace, Terms};
 use crate::plan::budget::Window;
 use crate::plan::front::{BEFORE_LAST_START, Hold};
@@ -64,9 +64,10 @@ impl Terms {
 impl Drain {
     /// Puts a pod that nothing was done for yet where it belongs: into the line, or among those that wait.
     pub(super) fn line_up(&mut self, uid: &PodUid, agenda: &mut Agenda, now: Moment) {
-        let Some(pod) = self.pods.get(uid) else {
+        let Some(pod) = self.pods.get_mut(uid) else {
             return;
         };
+        pod.registered = Registered::of(self.fronts.registers_by_address(&pod.view));
         let task = Task::Pod(uid.clone());
         if self.second_wave == SecondWave::Held && pod.view.wave() == Wave::Critical {
             self.held.insert(uid.clone());

@@ -156,7 +156,7 @@ fn requests_are_counted_from_the_notice_on_by_where_they_go() {
         stage.summary().requests,
         Requests {
             // The node read and patched, the notice's event, LIST and WATCH, five evictions.
-            api: 10,
+            api: 11,
             api_429: 3,
             elb: 2,
             imds: 1,

@@ -1,11 +1,13 @@
 //! A planner on a stage, and the small vocabulary that its tests speak.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::plan::action::{
-    Action, AttemptId, Failure, FailureKind, Freshness, MachineIdentity, NodeEvent, NodeEventKind,
-    Outcome, Ports, Request, Target, TargetState, WatchEvent,
+    Action, AttemptId, Failure, FailureKind, Finding, Freshness, Inquiry, MachineIdentity,
+    NodeEvent, NodeEventKind, Outcome, Ports, Request, Target, TargetState, WatchEvent,
 };
+use crate::plan::binding::{Binding, BindingApi, Labels, Service, TargetId};
 use crate::plan::budget::{Grace, Margins};
 use crate::plan::drain::OnBlocked;
 use crate::plan::fact::{Fact, PodNews, Summary};
@@ -24,8 +26,35 @@ pub struct Stage {
     pub planner: Planner,
     pub at: f64,
     pub facts: Vec<Fact>,
+    /// What is found at once of what leads requests to the node; with none, those questions stay open.
+    pub front: Option<Front>,
     open: Vec<(AttemptId, Request, Option<Moment>)>,
     turns: u32,
+}
+
+/// What leads requests to the node.
+#[derive(Clone, Default)]
+pub struct Front {
+    pub bindings: Vec<Binding>,
+    pub services: Vec<Service>,
+}
+
+impl Front {
+    /// The answer to a question about it; none when it is about something else.
+    pub fn answer(&self, request: &Request) -> Option<Outcome> {
+        let finding = match request {
+            Request::Find(Inquiry::Bindings(BindingApi::Controller)) => {
+                Finding::Bindings(self.bindings.clone())
+            }
+            Request::Find(Inquiry::Bindings(BindingApi::AutoMode)) => {
+                return Some(failed(FailureKind::NotFound, 404));
+            }
+            Request::Find(Inquiry::Services) => Finding::Services(self.services.clone()),
+            Request::WarmBalancer => return Some(Outcome::Done),
+            _ => return None,
+        };
+        Some(Outcome::Found(finding))
+    }
 }
 
 /// A planner that wants to be woken again and again at one moment hangs the agent, and would hang the test.
@@ -34,11 +63,17 @@ const MOST_TURNS: u32 = 10_000;
 impl Stage {
     /// An agent that has just asked for everything for the first time.
     pub fn knowing_nothing(policy: Policy) -> Self {
+        Self::before(policy, Some(Front::default()))
+    }
+
+    /// The same, before a front.
+    pub fn before(policy: Policy, front: Option<Front>) -> Self {
         let node = NodeName::new("node-1");
         let planner = Planner::new(policy, node, Some(PodUid::new("uid-agent")), 7, now(0.0));
         let mut stage = Self {
             planner,
             at: 0.0,
+            front,
             open: Vec::new(),
             facts: Vec::new(),
             turns: 0,
@@ -49,7 +84,12 @@ impl Stage {
 
     /// An agent that knows its machine and has just asked for a notice for the first time.
     pub fn new(policy: Policy) -> Self {
-        let mut stage = Self::knowing_nothing(policy);
+        Self::knowing_nothing(policy).identified()
+    }
+
+    /// It knows its machine now.
+    pub fn identified(mut self) -> Self {
+        let stage = &mut self;
         let identity = MachineIdentity {
             instance_id: instance(),
             instance_type: None,
@@ -57,7 +97,7 @@ impl Stage {
             life_cycle: Some("spot".to_owned()),
         };
         stage.answer(&Request::ReadIdentity, Outcome::Identity(identity));
-        stage
+        self
     }
 
     /// The notice appears at the second poll, five seconds after the start, with `left` seconds to the deadline.
@@ -272,7 +312,12 @@ impl Stage {
                     attempt,
                     request,
                     give_up_at,
-                } => self.open.push((attempt, request, give_up_at)),
+                } => match self.front.as_ref().and_then(|front| front.answer(&request)) {
+                    Some(outcome) => {
+                        self.planner.handle_outcome(attempt, outcome, now(self.at));
+                    }
+                    None => self.open.push((attempt, request, give_up_at)),
+                },
                 Action::Abandon(attempt) => self.open.retain(|(open, _, _)| *open != attempt),
             }
         }
@@ -326,8 +371,14 @@ pub fn instance() -> InstanceId {
     InstanceId::new("i-0123456789abcdef0")
 }
 
+/// This machine as a target.
+pub fn own() -> TargetId {
+    TargetId::Instance(instance())
+}
+
 pub fn policy() -> Policy {
     Policy {
+        discover: BTreeSet::new(),
         poll_interval: Duration::from_secs(5),
         heartbeat_interval: Duration::from_secs(60),
         margins: Margins {
@@ -360,7 +411,7 @@ pub fn group() -> TargetGroupArn {
 }
 
 pub fn describe(ports: Ports) -> Request {
-    Request::DescribeTargets(group(), instance(), ports)
+    Request::DescribeTargets(group(), own(), ports)
 }
 
 pub fn target(port: u16, state: TargetState) -> Target {
@@ -387,6 +438,9 @@ pub fn pod(name: &str, grace: u32) -> PodView {
         start: StartWish::AtOnce,
         when_blocked: BlockedWish::AsConfigured,
         created: None,
+        labels: Labels::new(),
+        address: None,
+        ports: Vec::new(),
     }
 }
 
@@ -409,6 +463,8 @@ pub fn node() -> NodeView {
         exclusion_label: None,
         annotation: Annotation::Absent,
         boot_id: Some(BootId::new("boot")),
+        provider: Some(instance()),
+        labels: Labels::new(),
     }
 }
 

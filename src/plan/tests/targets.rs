@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stage::{Stage, describe, failed, group, instance, policy, silent, target, with_group};
+use super::stage::{Stage, describe, failed, group, own, policy, silent, target, with_group};
 use crate::plan::Policy;
 use crate::plan::action::{FailureKind, Outcome, Ports, Request, TargetState};
 use crate::plan::fact::{Fact, TargetErrorKind, TargetNews, TargetTally};
@@ -54,7 +54,7 @@ fn with_groups(groups: &[(&str, Ports)]) -> Policy {
 }
 
 fn deregister(ports: &[u16]) -> Request {
-    Request::DeregisterTargets(group(), instance(), ports.to_vec())
+    Request::DeregisterTargets(group(), own(), ports.to_vec())
 }
 
 fn throttled() -> Outcome {
@@ -155,7 +155,7 @@ fn what_has_not_let_go_at_the_deadline_is_told_port_by_port_and_what_has_is_not(
         ("denied", Ports::All),
     ];
     let mut stage = Stage::interrupted(with_groups(&groups), 20.0);
-    let ask = |name: &str| Request::DescribeTargets(named(name), instance(), Ports::All);
+    let ask = |name: &str| Request::DescribeTargets(named(name), own(), Ports::All);
     let draining = Outcome::Targets(vec![target(31083, TargetState::Draining)]);
     stage.answer(&ask("done"), draining);
     stage.answer(&ask("denied"), failed(FailureKind::Forbidden, 403));
@@ -288,7 +288,7 @@ fn the_receipt_counts_every_registration_once() {
         ("open", Ports::All),
     ];
     let mut stage = Stage::draining(with_groups(&groups), 20.0, vec![]);
-    let ask = |name: &str| Request::DescribeTargets(named(name), instance(), Ports::All);
+    let ask = |name: &str| Request::DescribeTargets(named(name), own(), Ports::All);
     let of = |ports: &[u16], state| {
         Outcome::Targets(ports.iter().map(|port| target(*port, state)).collect())
     };
@@ -307,6 +307,7 @@ fn the_receipt_counts_every_registration_once() {
             gone: 2,
             failed: 2,
             pending: 4,
+            reregistered: 0,
         }
     );
     assert_eq!(summary.last_target_after, None);

@@ -1,0 +1,259 @@
+//! The controller that keeps the bindings: what is left to it, and for how long.
+
+use super::super::stage::{Stage, failed, first_list, node, pods, wall};
+use super::{
+    NODE_PORT, arn, binding, by_bindings, calls, deregister, found, front, look, news, numbered,
+};
+use crate::plan::action::{FailureKind, Outcome, Request, TargetState};
+use crate::plan::binding::{Binding, TrafficPolicy};
+use crate::plan::fact::{DeregisteredState, Deregistrar, TargetNews};
+use crate::plan::id::TargetGroupArn;
+use crate::plan::node::CordonPatch;
+
+/// An agent before these bindings that sees a notice five seconds after its start, and whose node then carries the label.
+fn labelled(bindings: Vec<Binding>, left: f64) -> Stage {
+    let mut stage = unlabelled(bindings, left);
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    stage.answer_first(is_cordon, Outcome::Node(node()));
+    stage.answer(&first_list(), pods(vec![]));
+    stage
+}
+
+fn unlabelled(bindings: Vec<Binding>, left: f64) -> Stage {
+    let front = front(bindings, TrafficPolicy::Cluster);
+    let mut stage = Stage::before(by_bindings(), Some(front)).identified();
+    stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+    // The bindings are listed within thirty seconds.
+    for _ in 0..7 {
+        stage.forward_to(stage.at + 5.0);
+        stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+    }
+    stage.forward_to(40.0);
+    let notice = stage.notice(left);
+    stage.answer(&Request::ReadNotice, notice);
+    stage
+}
+
+fn is_cordon(request: &Request) -> bool {
+    matches!(request, Request::Cordon(CordonPatch { .. }))
+}
+
+/// Bindings whose controller touched them an hour ago.
+fn untouched(count: usize) -> Vec<Binding> {
+    (0..count)
+        .map(|index| numbered(index, wall(-3600.0)))
+        .collect()
+}
+
+/// When the first call to the load balancer is made, in seconds after the notice.
+fn first_call(stage: &mut Stage) -> f64 {
+    while calls(stage).is_empty() {
+        stage.forward_to_next_due();
+    }
+    stage.at - 40.0
+}
+
+/// Whose doing each deregistration was, and how many calls it took.
+fn doers(stage: &Stage) -> Vec<(Deregistrar, u32)> {
+    news(stage)
+        .into_iter()
+        .filter_map(|(_, news)| match news {
+            TargetNews::Deregistered { by, attempts, .. } => Some((*by, *attempts)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_group_of_a_controller_is_looked_at_when_that_has_had_two_seconds_and_three_tenths_a_group() {
+    let mut stage = labelled(vec![binding()], 120.0);
+    assert!((first_call(&mut stage) - 2.3).abs() < 1e-6, "{}", stage.at);
+    assert_eq!(calls(&stage), [look(&binding().group)]);
+    stage.answer(&look(&binding().group), found(TargetState::Draining));
+    assert_eq!(doers(&stage), [(Deregistrar::Controller, 0)]);
+
+    let mut stage = labelled(untouched(10), 120.0);
+    assert!((first_call(&mut stage) - 5.0).abs() < 1e-6, "{}", stage.at);
+}
+
+#[test]
+fn a_group_that_its_controller_leaves_registered_is_deregistered_directly() {
+    let mut stage = labelled(vec![binding()], 120.0);
+    first_call(&mut stage);
+    stage.answer(&look(&binding().group), found(TargetState::Registered));
+    stage.answer(&deregister(&binding().group), Outcome::Done);
+    first_call(&mut stage);
+    stage.answer(&look(&binding().group), found(TargetState::Draining));
+    assert_eq!(doers(&stage), [(Deregistrar::Us, 1)]);
+}
+
+#[test]
+fn a_controller_whose_bindings_do_not_move_is_waited_for_ten_seconds_however_many_groups_it_has() {
+    let mut stage = labelled(untouched(100), 120.0);
+    assert!((first_call(&mut stage) - 10.0).abs() < 1e-6, "{}", stage.at);
+    assert_eq!(calls(&stage).len(), 4);
+}
+
+#[test]
+fn as_long_as_a_controller_moves_it_is_left_alone_and_what_it_has_done_is_looked_at() {
+    let mut stage = labelled(untouched(100), 120.0);
+    let mut done = 0;
+    let mut looked = 0;
+    let mut looked_at = Vec::new();
+    while stage.at < 85.0 {
+        stage.forward_to(stage.at + 0.25);
+        if let Some(Request::ReadNotice) = stage
+            .open_requests()
+            .into_iter()
+            .find(|request| **request == Request::ReadNotice)
+        {
+            let notice = stage.notice(160.0 - stage.at);
+            stage.answer(&Request::ReadNotice, notice);
+        }
+        // Four groups a second.
+        if let Some(front) = &mut stage.front
+            && done < 100
+        {
+            front.bindings[done].checkpoint = Some(wall(stage.at));
+            done += 1;
+        }
+        for call in calls(&stage) {
+            assert!(matches!(call, Request::DescribeTargets(..)), "{call:?}");
+            looked += 1;
+            looked_at.push(call.clone());
+            stage.answer(&call, found(TargetState::Draining));
+        }
+    }
+    assert_eq!(doers(&stage), vec![(Deregistrar::Controller, 0); 100]);
+    // Each listing brought twenty groups, and all of them were looked at; twenty were again.
+    assert!((100..=100 + 3 * 20).contains(&looked), "{looked}");
+}
+
+#[test]
+fn of_more_groups_than_twenty_that_are_done_at_once_the_others_are_believed() {
+    let mut stage = labelled(untouched(50), 120.0);
+    if let Some(front) = &mut stage.front {
+        for binding in &mut front.bindings {
+            binding.checkpoint = Some(wall(41.0));
+        }
+    }
+    stage.forward_to(45.0);
+    assert_eq!(doers(&stage), vec![(Deregistrar::Controller, 0); 30]);
+    let mut looks = 0;
+    while let Some(call) = calls(&stage).first().cloned() {
+        looks += 1;
+        stage.answer(&call, found(TargetState::Draining));
+    }
+    assert_eq!(looks, 20);
+    assert_eq!(doers(&stage).len(), 50);
+}
+
+#[test]
+fn a_controller_that_stops_in_the_middle_is_waited_for_ten_seconds_from_its_last_movement() {
+    let mut stage = labelled(untouched(100), 120.0);
+    if let Some(front) = &mut stage.front {
+        front.bindings[7].checkpoint = Some(wall(43.0));
+    }
+    stage.forward_to(45.0);
+    let done = look(&arn("web-7"));
+    assert_eq!(calls(&stage), [done.clone()]);
+    stage.answer(&done, found(TargetState::Draining));
+    // It is looked at again five seconds later; the others come ten after the listing that showed it.
+    stage.forward_to(54.9);
+    let others = |stage: &Stage| {
+        calls(stage)
+            .into_iter()
+            .filter(|call| *call != done)
+            .count()
+    };
+    assert_eq!(others(&stage), 0);
+    stage.forward_to(55.0);
+    assert!(others(&stage) > 0);
+}
+
+#[test]
+fn with_less_than_forty_seconds_left_nothing_is_left_to_a_controller() {
+    let stage = labelled(vec![binding()], 39.0);
+    assert_eq!(calls(&stage), [look(&binding().group)]);
+    let stage = labelled(vec![binding()], 41.0);
+    assert_eq!(calls(&stage), []);
+}
+
+#[test]
+fn a_node_that_cannot_be_labelled_is_deregistered_directly_at_once() {
+    let mut stage = unlabelled(vec![binding()], 120.0);
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    assert_eq!(calls(&stage), []);
+    stage.answer_first(is_cordon, failed(FailureKind::Forbidden, 403));
+    assert_eq!(calls(&stage), [look(&binding().group)]);
+}
+
+#[test]
+fn a_conflict_over_the_label_changes_nothing_for_the_controller() {
+    let mut stage = unlabelled(vec![binding()], 120.0);
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    stage.answer_first(is_cordon, failed(FailureKind::Conflict, 409));
+    assert_eq!(calls(&stage), []);
+}
+
+/// Plays on until the group is looked at again, and says how many seconds after `since` that was.
+fn next_look(stage: &mut Stage, group: &TargetGroupArn, since: f64) -> f64 {
+    while !calls(stage).contains(&look(group)) {
+        stage.forward_to_next_due();
+    }
+    stage.at - since
+}
+
+#[test]
+fn a_group_that_let_go_is_looked_at_again_after_five_twenty_and_fifty_seconds() {
+    let mut stage = labelled(vec![binding()], 120.0);
+    let group = binding().group;
+    first_call(&mut stage);
+    let since = stage.at;
+    stage.answer(&look(&group), found(TargetState::Draining));
+    for after in [5.0, 20.0, 50.0] {
+        let looked = next_look(&mut stage, &group, since);
+        assert!((looked - after).abs() < 1e-6, "{looked} s");
+        stage.answer(&look(&group), found(TargetState::Draining));
+    }
+    stage.forward_to(159.0);
+    assert_eq!(calls(&stage), []);
+    assert_eq!(doers(&stage).len(), 1);
+}
+
+#[test]
+fn a_registration_that_comes_back_is_told_and_ended_again() {
+    let mut stage = labelled(vec![binding()], 120.0);
+    let group = binding().group;
+    first_call(&mut stage);
+    stage.answer(&look(&group), found(TargetState::Draining));
+    next_look(&mut stage, &group, 0.0);
+    stage.answer(&look(&group), found(TargetState::Registered));
+    let (target, told) = news(&stage).pop().expect("news");
+    assert_eq!(target.port, Some(NODE_PORT));
+    assert_eq!(*told, TargetNews::Reregistered { count: 1 });
+    stage.answer(&deregister(&group), Outcome::Done);
+    next_look(&mut stage, &group, 0.0);
+    stage.answer(&look(&group), found(TargetState::Draining));
+    // That it drains has been told once.
+    assert_eq!(doers(&stage), [(Deregistrar::Controller, 0)]);
+    let is_draining = |news: &TargetNews| {
+        matches!(
+            news,
+            TargetNews::Deregistered {
+                state: DeregisteredState::Draining,
+                ..
+            }
+        )
+    };
+    let told = news(&stage)
+        .into_iter()
+        .filter(|(_, news)| is_draining(news));
+    assert_eq!(told.count(), 1);
+    stage.forward_to(160.0);
+    assert!(
+        !news(&stage)
+            .iter()
+            .any(|(_, news)| matches!(news, TargetNews::Failed { .. }))
+    );
+}
