@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::duration;
 use crate::plan::action::Ports;
+use crate::plan::binding::GroupTag;
 use crate::plan::id::{NodeName, TargetGroupArn};
 use crate::plan::targets::ConfiguredGroup;
 
@@ -75,4 +76,16 @@ pub(super) fn target_group(text: &str) -> Result<ConfiguredGroup, String> {
     };
     let arn = TargetGroupArn::parse(arn).map_err(|error| error.to_string())?;
     Ok(ConfiguredGroup { arn, ports })
+}
+
+/// A key may not be empty, a value may
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_Tag.html>).
+pub(super) fn group_tag(text: &str) -> Result<GroupTag, String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok(GroupTag {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }),
+        Some(_) | None => Err("not a tag: KEY=VALUE is".to_owned()),
+    }
 }

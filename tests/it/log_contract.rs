@@ -19,7 +19,7 @@ use spot_interrupt_handler::plan::fact::{Fact, InterruptionContext};
 use spot_interrupt_handler::plan::id::InstanceId;
 use spot_interrupt_handler::plan::notice::InterruptionAction;
 use spot_interrupt_handler::plan::time::{Moment, Now, WallTime};
-use spot_interrupt_handler::plan::{Effect, Mode};
+use spot_interrupt_handler::plan::{Discover, Effect, Mode};
 use spot_interrupt_handler::report::{
     Base, Configuration, Level, Line, Outlet, Reporter, Standing, report_panics,
 };
@@ -65,6 +65,7 @@ fn base(cluster: Option<&str>) -> Base {
             effect: Effect::Real,
             poll_interval_seconds: 5.0,
             imds_endpoint: "http://169.254.169.254".to_owned(),
+            discover: BTreeSet::from([Discover::Bindings, Discover::Tag]),
             target_groups: 2,
         },
     }
