@@ -78,6 +78,15 @@ impl Elbv2 {
         client
     }
 
+    /// The client for what is about a whole region.
+    async fn client_of_region(&self) -> Result<Client, BalancerError> {
+        let client = self.client(None).await;
+        match client.config().region() {
+            Some(_) => Ok(client),
+            None => Err(BalancerError::NoRegion),
+        }
+    }
+
     /// Makes the next call start with a new client, and so with new credentials, when these have
     /// expired.
     async fn renew_if_expired<T>(
@@ -93,7 +102,7 @@ impl Elbv2 {
 
 impl Balancer for Elbv2 {
     async fn warm(&self) -> Result<(), BalancerError> {
-        client::warm(&self.client(None).await).await
+        client::warm(&self.client_of_region().await?).await
     }
 
     async fn groups(
@@ -101,8 +110,8 @@ impl Balancer for Elbv2 {
         from: Option<&Marker>,
     ) -> Result<(Vec<ListedGroup>, Option<Marker>), BalancerError> {
         let result = self
-            .client(None)
-            .await
+            .client_of_region()
+            .await?
             .describe_target_groups()
             .page_size(PAGE_SIZE)
             .set_marker(from.map(|Marker(marker)| marker.clone()))
