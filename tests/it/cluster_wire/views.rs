@@ -46,7 +46,7 @@ fn container(name: &str, state: &str) -> Value {
 }
 
 /// RFC 7386.
-fn merge(into: &mut Value, over: &Value) {
+pub fn merge(into: &mut Value, over: &Value) {
     match over {
         Value::Object(fields) => {
             if !into.is_object() {
