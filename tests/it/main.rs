@@ -8,9 +8,10 @@ mod cluster_wire;
 mod conformance;
 mod control_plane;
 mod control_plane_smoke;
-//mod defects;
+mod defects;
 // What the tests leave over of these two, the figures use.
 #[allow(dead_code)]
+mod discovery;
 mod dockerfile;
 mod faults;
 mod flags;

@@ -9,14 +9,13 @@ use serde_json::Value;
 use crate::control_plane::kubectl;
 
 /// The folders of `deploy/kustomize/components`.
-pub const COMPONENTS: [&str; 7] = [
+pub const COMPONENTS: [&str; 6] = [
     "confine-evictions",
     "dry-run",
     "flow-schema",
     "irsa",
     "pod-identity",
     "pod-network",
-    "target-group-bindings",
 ];
 
 /// A copy of `deploy/` for one test.
