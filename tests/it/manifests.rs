@@ -142,6 +142,15 @@ async fn every_other_kustomization_is_accepted() {
     }
 }
 
+#[test]
+fn the_agent_does_not_depend_on_what_it_evicts() {
+    let daemon_set = include_str!("../../deploy/kustomize/base/daemonset.yaml");
+    // The cluster's DNS may be on this node, and is evicted with the others; the pod network goes with its node.
+    for setting in ["dnsPolicy: Default", "hostNetwork: true"] {
+        assert!(daemon_set.contains(setting), "{setting}");
+    }
+}
+
 /// A fault each, and a word of the answer to it.
 const FAULTS: [(&str, &str, &str, &str); 6] = [
     (
