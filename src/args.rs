@@ -3,10 +3,10 @@
 //! A flag wins over its `SIH_` variable, that over the variable of AWS or of the downward API, that over the default;
 //! an empty variable counts as unset. Nothing else of the program reads the environment.
 
+mod mock;
 mod value;
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::builder::Resettable;
@@ -14,12 +14,14 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::duration;
 use crate::imds;
+use crate::mock_imds::MockConfig;
 use crate::plan::budget::Margins;
 use crate::plan::drain::{JobPods, OnBlocked};
 use crate::plan::id::{NodeName, PodUid};
 use crate::plan::targets::ConfiguredGroup;
 use crate::plan::{Effect, Mode, Policy};
 use crate::telemetry::LogFormat;
+use mock::MockImdsArgs;
 
 /// Where EC2 serves the metadata of an instance.
 pub const DEFAULT_METADATA: &str = "http://169.254.169.254";
@@ -139,24 +141,6 @@ struct SimulateArgs {
     seed: u64,
 }
 
-#[derive(Debug, Args)]
-struct MockImdsArgs {
-    /// Where to listen.
-    #[arg(
-        long,
-        env = "SIH_BIND",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1"
-    )]
-    bind: IpAddr,
-    /// The port to listen on; 0 takes a free one and prints it.
-    #[arg(long, env = "SIH_PORT", value_name = "PORT", default_value = "1338")]
-    port: u16,
-    /// How long after the start the notice appears.
-    #[arg(long, env = "SIH_NOTICE_AFTER", value_name = "DURATION", value_parser = duration::parse)]
-    notice_after: Option<Duration>,
-}
-
 /// The lowest level of what is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
@@ -211,14 +195,7 @@ pub enum Command {
         seed: u64,
     },
     /// Serve metadata.
-    MockImds {
-        /// Where.
-        bind: IpAddr,
-        /// On which port.
-        port: u16,
-        /// When the notice appears.
-        notice_after: Option<Duration>,
-    },
+    MockImds(MockConfig),
 }
 
 /// The agent's configuration.
@@ -269,15 +246,7 @@ pub fn parse(
                 speed: args.speed,
             },
         }),
-        CliCommand::MockImds(MockImdsArgs {
-            bind,
-            port,
-            notice_after,
-        }) => Ok(Command::MockImds {
-            bind,
-            port,
-            notice_after,
-        }),
+        CliCommand::MockImds(args) => Ok(Command::MockImds(args.config())),
     }
 }
 

@@ -33,6 +33,8 @@ pub mod sim;
 
 pub mod simulate;
 
+pub mod mock_imds;
+
 pub mod args;
 pub mod duration;
 pub mod telemetry;

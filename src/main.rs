@@ -1,11 +1,9 @@
 //! Parse, build, run, exit code.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use http::Uri;
@@ -16,14 +14,12 @@ use spot_interrupt_handler::balancer::Elbv2;
 use spot_interrupt_handler::clock::Clock;
 use spot_interrupt_handler::cluster::{KubeCluster, Source, Writes};
 use spot_interrupt_handler::imds::Imds;
+use spot_interrupt_handler::mock_imds::{self, MockError};
 use spot_interrupt_handler::plan::Planner;
 use spot_interrupt_handler::plan::fact::Fact;
 use spot_interrupt_handler::plan::{Effect, Mode};
 use spot_interrupt_handler::report::{self, Base, Configuration, Level, Reporter, Standing};
-use spot_interrupt_handler::sim::loopback::MetadataServer;
-use spot_interrupt_handler::sim::metadata::ScheduledNotice;
-use spot_interrupt_handler::sim::scenario::Scenario;
-use spot_interrupt_handler::sim::stage::Stage;
+use spot_interrupt_handler::sim::scenario::{Scenario, ScenarioError};
 use spot_interrupt_handler::simulate::{self, Played};
 use spot_interrupt_handler::telemetry::{self, Stdout};
 use tokio::signal::unix::{SignalKind, signal};
@@ -72,10 +68,7 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulate { scenario, speed } => {
             let scenario = match Scenario::load(&scenario) {
                 Ok(scenario) => scenario,
-                Err(error) => {
-                    eprintln!("spot-interrupt-handler: {:#}", anyhow::Error::new(error));
-                    return Ok(ExitCode::from(USAGE));
-                }
+                Err(error) => return Ok(unusable(error)),
             };
             let played = runtime.block_on(simulate::play(&scenario, speed, io::stdout()))?;
             Ok(exit_code(played))
@@ -85,16 +78,25 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
                 .context("telling what happened")?;
             Ok(exit_code(played))
         }
-        Command::MockImds {
-            bind,
-            port,
-            notice_after,
-        } => {
-            let address = SocketAddr::new(bind, port);
-            runtime.block_on(serve_metadata(address, notice_after))?;
-            Ok(ExitCode::SUCCESS)
+        Command::MockImds(config) => {
+            let served = runtime.block_on(async {
+                Ok::<_, anyhow::Error>(
+                    mock_imds::serve(&config, stop_requests()?, io::stdout()).await,
+                )
+            })?;
+            match served {
+                Ok(()) => Ok(ExitCode::SUCCESS),
+                Err(MockError::Scenario(error)) => Ok(unusable(error)),
+                Err(error) => Err(error.into()),
+            }
         }
     }
+}
+
+/// What the command line names cannot be used.
+fn unusable(error: ScenarioError) -> ExitCode {
+    eprintln!("spot-interrupt-handler: {:#}", anyhow::Error::new(error));
+    ExitCode::from(USAGE)
 }
 
 fn exit_code(played: Played) -> ExitCode {
@@ -153,50 +155,6 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
         .run(stop_requests()?)
         .await;
     Ok(())
-}
-
-/// The metadata service alone, until it is asked to stop.
-async fn serve_metadata(address: SocketAddr, notice_after: Option<Duration>) -> anyhow::Result<()> {
-    let clock = Clock::real();
-    let mut world = Scenario::bare()?.world(clock.now().at);
-    let appears = notice_after.map(|after| clock.now().at + after);
-    match appears {
-        Some(appears) => world
-            .metadata
-            .schedule(ScheduledNotice::appearing_at(appears)),
-        None => world.metadata.withdraw(),
-    }
-    let stage = Stage::new(world, clock.clone());
-    let server = MetadataServer::serve(&stage, address)
-        .await
-        .with_context(|| format!("listening on {address}"))?;
-    let mut stops = stop_requests()?;
-    let url = format!("http://{}", server.address);
-    say(&format!("metadata service: {url}"));
-    say(&format!(
-        "try: spot-interrupt-handler run --imds-endpoint {url} --node-name NAME"
-    ));
-    let Some(appears) = appears else {
-        say("there is no notice; --notice-after 30s has one appear");
-        stops.recv().await;
-        return Ok(());
-    };
-    say(&format!(
-        "the notice appears in {} s",
-        appears.seconds_from(clock.now().at).ceil()
-    ));
-    tokio::select! {
-        _ = stops.recv() => return Ok(()),
-        () = clock.sleep_until(appears) => {}
-    }
-    say("the notice is there: EC2 would terminate this instance in 120 s");
-    stops.recv().await;
-    Ok(())
-}
-
-/// A line for whoever started the metadata service; nobody has to read it.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// SIGTERM and SIGINT alike.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::duration;
 use crate::plan::action::Ports;
 use crate::plan::id::{NodeName, TargetGroupArn};
@@ -38,6 +40,17 @@ fn between(text: &str, shortest: Duration, longest: Duration) -> Result<Duration
             longest.as_secs()
         ))
     }
+}
+
+/// The metadata mock of AWS takes bare seconds.
+pub(super) fn span_or_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map(Duration::from_secs);
+    seconds.or_else(|_| duration::parse(text).map_err(|error| error.to_string()))
+}
+
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse()
+        .map_err(|_| "not a time as in 2027-01-15T08:00:00Z".to_owned())
 }
 
 pub(super) fn poll_interval(text: &str) -> Result<Duration, String> {

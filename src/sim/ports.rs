@@ -181,6 +181,7 @@ impl Way {
                     verb,
                     object: String::new(),
                     status: 0,
+                    from: None,
                 });
                 act(world, now)
             })
