@@ -7,6 +7,7 @@ mod mock;
 mod value;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Resettable;
@@ -15,6 +16,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::duration;
 use crate::imds;
 use crate::mock_imds::MockConfig;
+use crate::picture::Form;
 use crate::plan::budget::Margins;
 use crate::plan::drain::{JobPods, OnBlocked};
 use crate::plan::id::{NodeName, PodUid};
@@ -43,6 +45,8 @@ enum CliCommand {
     Run(Box<RunArgs>),
     /// Plays an interruption on loopback, with a metadata service, a Kubernetes API and a load balancer of its own.
     Simulate(SimulateArgs),
+    /// Draws the interruptions of a log: their pods, target groups, counts and warnings, on one page.
+    Report(ReportArgs),
     /// Serves instance metadata with a notice, for trying the agent on a machine that is no EC2 instance.
     MockImds(MockImdsArgs),
 }
@@ -127,8 +131,11 @@ struct SimulateArgs {
     /// How many seconds pass in each real one, for agent and world alike.
     #[arg(long, env = "SIH_SPEED", value_name = "N", default_value = "6", value_parser = value::speed)]
     speed: f64,
+    /// Draws the interruption too, into this file: a page (.html) or the picture alone (.svg).
+    #[arg(long, env = "SIH_REPORT", value_name = "FILE.html", value_parser = value::picture)]
+    report: Option<PictureFile>,
     /// Plays so many interruptions drawn from seeds instead, in virtual time, and judges them by every rule; one is told in full.
-    #[arg(long, env = "SIH_RANDOM", value_name = "N", conflicts_with_all = ["scenario", "speed"], value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "SIH_RANDOM", value_name = "N", conflicts_with_all = ["scenario", "speed", "report"], value_parser = clap::value_parser!(u64).range(1..))]
     random: Option<u64>,
     /// The first of the seeds.
     #[arg(
@@ -139,6 +146,25 @@ struct SimulateArgs {
         default_value = "0"
     )]
     seed: u64,
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// The log: the agent's lines as they were printed, or as a collector has wrapped them; - reads standard input.
+    #[arg(value_name = "FILE.log")]
+    log: PathBuf,
+    /// The file to draw into: a page (.html) or the first picture alone (.svg).
+    #[arg(long, env = "SIH_OUTPUT", value_name = "FILE.html", value_parser = value::picture)]
+    output: PictureFile,
+}
+
+/// A file for a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PictureFile {
+    /// Where.
+    pub path: PathBuf,
+    /// As what.
+    pub form: Form,
 }
 
 /// The lowest level of what is logged.
@@ -186,6 +212,15 @@ pub enum Command {
         scenario: String,
         /// How fast.
         speed: f64,
+        /// Where it is drawn.
+        report: Option<PictureFile>,
+    },
+    /// Draw interruptions.
+    Report {
+        /// Their log; `-` is standard input.
+        log: PathBuf,
+        /// Where they are drawn.
+        output: PictureFile,
     },
     /// Play interruptions drawn from seeds.
     SimulateRandom {
@@ -244,8 +279,10 @@ pub fn parse(
             None => Command::Simulate {
                 scenario: args.scenario,
                 speed: args.speed,
+                report: args.report,
             },
         }),
+        CliCommand::Report(ReportArgs { log, output }) => Ok(Command::Report { log, output }),
         CliCommand::MockImds(args) => Ok(Command::MockImds(args.config())),
     }
 }

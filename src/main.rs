@@ -1,20 +1,25 @@
 //! Parse, build, run, exit code.
 
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 use http::Uri;
 use spot_interrupt_handler::agent::Agent;
-use spot_interrupt_handler::args::{self, Command, DEFAULT_METADATA, LogLevel, RunConfig};
+use spot_interrupt_handler::args::{
+    self, Command, DEFAULT_METADATA, LogLevel, PictureFile, RunConfig,
+};
 use spot_interrupt_handler::attempt::Ports;
 use spot_interrupt_handler::balancer::Elbv2;
 use spot_interrupt_handler::clock::Clock;
 use spot_interrupt_handler::cluster::{KubeCluster, Source, Writes};
 use spot_interrupt_handler::imds::Imds;
 use spot_interrupt_handler::mock_imds::{self, MockError};
+use spot_interrupt_handler::picture::{self, Form, Log};
 use spot_interrupt_handler::plan::Planner;
 use spot_interrupt_handler::plan::fact::Fact;
 use spot_interrupt_handler::plan::{Effect, Mode};
@@ -65,18 +70,31 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             runtime.block_on(run(*config))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Simulate { scenario, speed } => {
+        Command::Simulate {
+            scenario,
+            speed,
+            report,
+        } => {
             let scenario = match Scenario::load(&scenario) {
                 Ok(scenario) => scenario,
                 Err(error) => return Ok(unusable(error)),
             };
-            let played = runtime.block_on(simulate::play(&scenario, speed, io::stdout()))?;
-            Ok(exit_code(played))
+            let performance = runtime.block_on(simulate::play(&scenario, speed, io::stdout()))?;
+            if let Some(file) = report {
+                let mut log = Log::default();
+                performance.lines.iter().for_each(|line| log.read(line));
+                draw(&log, &file)?;
+            }
+            Ok(exit_code(performance.played))
         }
         Command::SimulateRandom { count, seed } => {
             let played = simulate::random::play_random(count, seed, &mut io::stdout())
                 .context("telling what happened")?;
             Ok(exit_code(played))
+        }
+        Command::Report { log, output } => {
+            report(&log, &output)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::MockImds(config) => {
             let served = runtime.block_on(async {
@@ -91,6 +109,47 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             }
         }
     }
+}
+
+/// Draws the interruptions of a log.
+fn report(path: &Path, output: &PictureFile) -> anyhow::Result<()> {
+    let mut log = Log::default();
+    let reading = || format!("reading {}", path.display());
+    let mut source: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        let file = File::open(path).with_context(reading)?;
+        Box::new(BufReader::new(file))
+    };
+    let mut line = Vec::new();
+    // What others have written between the lines may be no text.
+    while source.read_until(b'\n', &mut line).with_context(reading)? > 0 {
+        log.read(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    let stories = log.stories().len();
+    if stories == 0 {
+        anyhow::bail!(
+            "{}: no interruption in it; of its {} lines {} are the agent's",
+            path.display(),
+            log.lines(),
+            log.own_lines()
+        );
+    }
+    draw(&log, output)?;
+    if output.form == Form::Svg && stories > 1 {
+        let left_out = stories - 1;
+        eprintln!(
+            "spot-interrupt-handler: {left_out} later interruptions are left out: an SVG shows one"
+        );
+    }
+    Ok(())
+}
+
+fn draw(log: &Log, output: &PictureFile) -> anyhow::Result<()> {
+    let picture = picture::draw(&log.stories(), output.form);
+    std::fs::write(&output.path, picture)
+        .with_context(|| format!("writing {}", output.path.display()))
 }
 
 /// What the command line names cannot be used.

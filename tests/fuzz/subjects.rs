@@ -251,6 +251,7 @@ fn flags(bytes: &[u8]) -> String {
             assert!(count > 0, "no interruptions");
             "random".to_owned()
         }
+        Ok(Command::Report { .. }) => "report".to_owned(),
         Ok(Command::MockImds(_)) => "mock-imds".to_owned(),
         Err(error) => {
             assert!(!error.to_string().is_empty(), "an error without words");

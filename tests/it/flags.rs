@@ -24,6 +24,7 @@ fn parse(flags: &[&str], variables: &[(&str, &str)]) -> Result<RunConfig, clap::
         Command::Run(config) => Ok(*config),
         other @ (Command::Simulate { .. }
         | Command::SimulateRandom { .. }
+        | Command::Report { .. }
         | Command::MockImds(_)) => panic!("{other:?}"),
     }
 }

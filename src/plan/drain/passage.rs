@@ -364,6 +364,7 @@ impl Pod {
             Call::Evict => PodNews::Evicted {
                 attempts,
                 grace_given: given,
+                wave: self.view.wave(),
             },
             Call::Delete(reason) => {
                 self.record.deleted = true;
