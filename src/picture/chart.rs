@@ -128,7 +128,7 @@ impl Look {
             Self::Gone => "stopping, then gone",
             Self::Stopping => "stopping, end not seen",
             Self::Cut => "given less than its own grace",
-            Self::Failed => "left",
+            Self::Failed => "left, or failed",
         }
     }
 }
@@ -161,7 +161,7 @@ impl Sign {
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Deleted => "deleted at the last useful moment",
+            Self::Deleted => "deleted over its budget",
             Self::Reregistered => "registered again",
             Self::Restarted => "agent restarted",
         }
@@ -449,12 +449,14 @@ fn told(pod: &Pod, times: &Times) -> String {
     let how = if stop.is_deletion { "deleted, " } else { "" };
     match &pod.gone {
         Some((at, is_cut)) => {
-            let what = if *is_cut { "cut" } else { "gone" };
             let took = times.at(*at) - times.at(stop.at);
-            if took < 0.05 {
-                return format!("{how}{what} at once");
+            if *is_cut {
+                return format!("{how}cut after {took:.1} of {} s", pod.grace);
             }
-            format!("{how}{what} in {}", seconds(took))
+            if took < 0.05 {
+                return format!("{how}gone at once");
+            }
+            format!("{how}gone in {}", seconds(took))
         }
         None if stop.grace_given < pod.grace => {
             format!("{how}{} of {} s given", stop.grace_given, pod.grace)

@@ -22,6 +22,7 @@ mod log_schema;
 mod manifests;
 mod metadata;
 mod metadata_wire;
+mod picture;
 mod scripted;
 mod seeds;
 mod sim_api;
