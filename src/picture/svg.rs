@@ -1,10 +1,11 @@
 //! A chart as SVG.
 
-use std::collections::BTreeSet;
+mod legend;
 
 use super::chart::{Bar, Chart, Look, Point, Row, Section, Sign, Subject, seconds};
 use super::markup::{Markup, escaped, gathered, shortened};
 use super::story::Story;
+use legend::Legend;
 
 /// The colours, for light, dark and paper, and the letters. It is the same in a page and in a picture alone.
 pub(super) const STYLE: &str = include_str!("picture.css");
@@ -235,7 +236,7 @@ impl Canvas<'_> {
         if let Some((at, _)) = self.chart.verdict {
             let left = self.chart.deadline - at;
             let told = format!("V: verdict, {} left", seconds(left));
-            marks.push(("verdict", at, told, "middle"));
+            marks.push(("verdict", at, told, "end"));
         }
         if let Some(at) = self.chart.notice_time {
             marks.push(("notice-time", at, "T: the notice's time".to_owned(), "end"));
@@ -243,13 +244,15 @@ impl Canvas<'_> {
         for (class, at, told, anchor) in marks {
             let x = self.x(at);
             // The verdict may come at either end; its words stay on the picture, a line above the others.
-            let (y, anchor) = match (class, at / self.chart.end) {
-                ("verdict", place) if place > 0.75 => (top - 14.0, "end"),
-                ("verdict", place) if place < 0.25 => (top - 14.0, "start"),
-                ("verdict", _) => (top - 14.0, anchor),
-                ("notice-time", place) if place < 0.3 => (top - 14.0, "start"),
-                ("notice-time", _) => (top - 14.0, anchor),
-                (_, _) => (top, anchor),
+            // These two may be anywhere; their words stay on the picture, a line above the others.
+            let is_free = matches!(class, "verdict" | "notice-time");
+            let place = at / self.chart.end;
+            let (y, anchor) = if !is_free {
+                (top, anchor)
+            } else if place < 0.25 {
+                (top - 14.0, "start")
+            } else {
+                (top - 14.0, "end")
             };
             self.line(&format!("mark {class}"), x, y + 4.0, bottom);
             self.text(&format!("mark-text {class}"), x, y, anchor, &told);
@@ -314,10 +317,7 @@ impl Canvas<'_> {
         };
         let height = self.measure.row * share;
         let y = self.y + (self.measure.row - height) / 2.0;
-        let fill = match bar.look {
-            Look::Blocked => format!(" fill=\"url(#refused-{})\"", self.name),
-            _ => String::new(),
-        };
+        let fill = self.fill(bar.look);
         self.svg.raw(format_args!(
             "<rect class=\"bar {}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"2\"{fill} \
              data-from=\"{:.3}\" data-until=\"{:.3}\"/>",
@@ -325,6 +325,15 @@ impl Canvas<'_> {
             bar.from,
             bar.until
         ));
+    }
+
+    /// The pattern of what is refused, which a style sheet cannot name: its id is the picture's own.
+    fn fill(&self, look: Look) -> String {
+        if look == Look::Blocked {
+            format!(" fill=\"url(#refused-{})\"", self.name)
+        } else {
+            String::new()
+        }
     }
 
     fn point(&mut self, point: &Point) {
@@ -358,69 +367,6 @@ impl Canvas<'_> {
         };
         self.svg
             .raw(format_args!("<path class=\"sign {class}\" d=\"{path}\"/>"));
-    }
-
-    fn legend(&mut self, legend: &Legend) {
-        for (index, entry) in legend.entries.iter().enumerate() {
-            let column = count(index % LEGEND_COLUMNS);
-            let x = 16.0 + column * (WIDTH - 32.0) / count(LEGEND_COLUMNS);
-            let y = self.y + count(index / LEGEND_COLUMNS) * LEGEND_LINE;
-            let meaning = match entry {
-                Entry::Look(look) => {
-                    let fill = match look {
-                        Look::Blocked => format!(" fill=\"url(#refused-{})\"", self.name),
-                        _ => String::new(),
-                    };
-                    self.svg.raw(format_args!(
-                        "<rect class=\"{}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"22\" height=\"10\" rx=\"2\"{fill}/>",
-                        look.class(),
-                        y - 9.0
-                    ));
-                    look.meaning()
-                }
-                Entry::Sign(sign) => {
-                    self.sign(*sign, x + 11.0, y - 4.0);
-                    sign.meaning()
-                }
-            };
-            self.text("quiet", x + 30.0, y, "start", meaning);
-        }
-    }
-}
-
-const LEGEND_COLUMNS: usize = 4;
-const LEGEND_LINE: f64 = 20.0;
-
-enum Entry {
-    Look(Look),
-    Sign(Sign),
-}
-
-/// What is on the picture, and no more.
-struct Legend {
-    entries: Vec<Entry>,
-}
-
-impl Legend {
-    fn of(chart: &Chart) -> Self {
-        let rows = chart.sections.iter().flat_map(|section| &section.rows);
-        let (mut looks, mut signs) = (BTreeSet::new(), BTreeSet::new());
-        for row in rows {
-            looks.extend(row.bars.iter().map(|bar| bar.look));
-            signs.extend(row.points.iter().map(|point| point.sign));
-        }
-        let looks = Look::ALL.into_iter().filter(|look| looks.contains(look));
-        let signs = Sign::ALL.into_iter().filter(|sign| signs.contains(sign));
-        Self {
-            entries: looks
-                .map(Entry::Look)
-                .chain(signs.map(Entry::Sign))
-                .collect(),
-        }
-    }
-
-    fn height(&self) -> f64 {
-        count(self.entries.len().div_ceil(LEGEND_COLUMNS)) * LEGEND_LINE
     }
 }
 

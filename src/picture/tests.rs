@@ -1,5 +1,8 @@
 //! Stories from lines, and what is drawn of them.
 
+// Lines are written where they are read.
+#![allow(clippy::needless_pass_by_value)]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

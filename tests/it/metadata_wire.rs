@@ -131,7 +131,7 @@ async fn exchange(
         body.len()
     );
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        request.extend([*name, ": ", *value, "\r\n"]);
     }
     if !headers
         .iter()

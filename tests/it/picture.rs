@@ -69,7 +69,9 @@ fn rows(drawn: &str) -> BTreeMap<(String, String), Vec<String>> {
 async fn the_page_of_a_simulation_has_the_pods_and_the_numbers_of_its_log() {
     let lines = lines().await;
     let mut log = Log::default();
-    lines.iter().for_each(|line| log.read(line));
+    for line in &lines {
+        log.read(line);
+    }
     let page = draw(&log.stories(), Form::Html);
     let lines: Vec<Value> = lines.iter().map(|line| log_schema::read(line)).collect();
 

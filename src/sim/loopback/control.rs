@@ -107,13 +107,14 @@ fn fail(stage: &Stage, body: &Bytes) -> Result<Value, String> {
 }
 
 fn journal(stage: &Stage) -> Response<Body> {
-    let lines: String = stage.with(|world, now| {
+    let lines: Vec<String> = stage.with(|world, now| {
         let calls = world.journal.calls().iter();
         calls
             .filter(|call| call.service == Service::Metadata)
-            .map(|call| format!("{}\n", line(call, now)))
+            .map(|call| line(call, now).to_string() + "\n")
             .collect()
     });
+    let lines = lines.concat();
     text(StatusCode::OK, "application/x-ndjson", lines)
 }
 

@@ -125,9 +125,11 @@ fn what_is_not_there_is_not_found() {
 #[test]
 fn a_path_above_others_lists_them_with_a_slash_where_there_is_more() {
     let mut service = service();
-    let listing = |service: &mut MetadataService, path| match get(service, path, after_millis(0)) {
-        Answer::Text(text) => text,
-        other => panic!("{path}: {other:?}"),
+    let listing = |service: &mut MetadataService, path| {
+        let Answer::Text(text) = get(service, path, after_millis(0)) else {
+            panic!("{path} is no listing");
+        };
+        text
     };
     assert_eq!(listing(&mut service, "/"), "latest");
     assert_eq!(listing(&mut service, "/latest"), "dynamic\nmeta-data");
