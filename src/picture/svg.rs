@@ -221,42 +221,47 @@ impl Canvas<'_> {
         }
     }
 
-    /// The lines that go through all rows, and what they are.
+    /// The lines that go through all rows, and what they are. Two of them may be anywhere: each has a line of text of its
+    /// own above the others, and stays on the picture.
     fn marks(&mut self, bottom: f64) {
-        let top = TOP - 32.0;
-        let mut marks = vec![
-            ("notice", 0.0, "notice seen".to_owned(), "start"),
-            (
-                "deadline",
-                self.chart.deadline,
-                "D: EC2 takes it".to_owned(),
-                "start",
-            ),
-        ];
+        let deadline = self.chart.deadline;
+        self.mark("notice", (0.0, bottom), 0.0, "start", "notice seen");
+        self.mark(
+            "deadline",
+            (deadline, bottom),
+            0.0,
+            "start",
+            "D: EC2 takes it",
+        );
         if let Some((at, _)) = self.chart.verdict {
-            let left = self.chart.deadline - at;
-            let told = format!("V: verdict, {} left", seconds(left));
-            marks.push(("verdict", at, told, "end"));
+            let told = format!("V: verdict, {} left", seconds(deadline - at));
+            self.mark("verdict", (at, bottom), 1.0, self.inwards(at), &told);
         }
         if let Some(at) = self.chart.notice_time {
-            marks.push(("notice-time", at, "T: the notice's time".to_owned(), "end"));
+            let anchor = self.inwards(at);
+            self.mark(
+                "notice-time",
+                (at, bottom),
+                2.0,
+                anchor,
+                "T: the notice's time",
+            );
         }
-        for (class, at, told, anchor) in marks {
-            let x = self.x(at);
-            // The verdict may come at either end; its words stay on the picture, a line above the others.
-            // These two may be anywhere; their words stay on the picture, a line above the others.
-            let is_free = matches!(class, "verdict" | "notice-time");
-            let place = at / self.chart.end;
-            let (y, anchor) = if !is_free {
-                (top, anchor)
-            } else if place < 0.25 {
-                (top - 14.0, "start")
-            } else {
-                (top - 14.0, "end")
-            };
-            self.line(&format!("mark {class}"), x, y + 4.0, bottom);
-            self.text(&format!("mark-text {class}"), x, y, anchor, &told);
+    }
+
+    /// On which side of a moment there is room for words.
+    fn inwards(&self, at: f64) -> &'static str {
+        if at / self.chart.end < 0.25 {
+            "start"
+        } else {
+            "end"
         }
+    }
+
+    fn mark(&mut self, class: &str, (at, bottom): (f64, f64), line: f64, anchor: &str, told: &str) {
+        let (x, y) = (self.x(at), TOP - 32.0 - 14.0 * line);
+        self.line(&format!("mark {class}"), x, y + 4.0, bottom);
+        self.text(&format!("mark-text {class}"), x, y, anchor, told);
     }
 
     fn section(&mut self, section: &Section) {
