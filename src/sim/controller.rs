@@ -106,11 +106,7 @@ impl Controller {
     }
 
     /// It acts by what it knew before it saw the label: the node is registered again, as if the label were not there.
-    pub fn registers_again(
-        group: &TargetGroupArn,
-        node: &Node,
-        balancer: &mut LoadBalancer,
-    ) {
+    pub fn registers_again(group: &TargetGroupArn, node: &Node, balancer: &mut LoadBalancer) {
         balancer.register_again(group, &TargetId::Instance(node.instance.clone()));
     }
 }
@@ -120,9 +116,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::plan::binding::{
-        Account, NamespacedName, PortName, Selector, TargetType,
-    };
+    use crate::plan::binding::{Account, NamespacedName, PortName, Selector, TargetType};
     use crate::plan::id::{BootId, InstanceId, NodeName};
     use crate::sim::balancer::{Group, Registration, TargetKey};
 

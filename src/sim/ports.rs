@@ -184,6 +184,7 @@ impl Way {
                     verb,
                     object: String::new(),
                     status: 0,
+                    from: None,
                 });
                 act(world, now)
             })

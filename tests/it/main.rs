@@ -21,6 +21,8 @@ mod log_contract;
 mod log_schema;
 mod manifests;
 mod metadata;
+mod metadata_wire;
+mod picture;
 mod scripted;
 mod seeds;
 mod sim_api;

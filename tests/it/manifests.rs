@@ -24,11 +24,12 @@ use crate::control_plane::{ControlPlane, create_namespace};
 use rendering::{COMPONENTS, Copy, documents, named};
 
 /// The base and what is made of it for other nodes.
-const VARIANTS: [&str; 4] = [
+const VARIANTS: [&str; 5] = [
     "base",
     "overlays/spot-node-group",
     "overlays/managed-node-group",
     "overlays/karpenter",
+    "overlays/local-mock",
 ];
 
 /// No component, each, each pair, and all together. Two identities in one agent are no combination.
@@ -81,7 +82,12 @@ async fn every_overlay_with_every_component_is_accepted() {
     assert_eq!(copy.folders("kustomize/components"), COMPONENTS);
     assert_eq!(
         copy.folders("kustomize/overlays"),
-        ["karpenter", "managed-node-group", "spot-node-group"]
+        [
+            "karpenter",
+            "local-mock",
+            "managed-node-group",
+            "spot-node-group"
+        ]
     );
 
     let mut all = Vec::new();

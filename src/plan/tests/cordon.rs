@@ -128,7 +128,10 @@ fn a_label_that_is_there_is_left_alone_unless_it_says_false() {
             .collect();
         assert_eq!(patches.len(), 1, "{before:?}");
         assert_eq!(patches[0].label, written, "{before:?}");
-        let recorded = patches[0].record.as_ref().map(|record| &record.label_before);
+        let recorded = patches[0]
+            .record
+            .as_ref()
+            .map(|record| &record.label_before);
         assert_eq!(recorded, Some(&before.map(str::to_owned)), "{before:?}");
     }
 }

@@ -256,7 +256,8 @@ impl Dice {
 }
 
 fn gateway() -> Gateway {
-    let text = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/gateway/0123456789abcdef";
+    let text =
+        "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/gateway/0123456789abcdef";
     Gateway {
         // The form is fixed: it parses.
         group: TargetGroupArn::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")),
