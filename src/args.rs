@@ -3,21 +3,23 @@
 //! A flag wins over its `SIH_` variable, that over the variable of AWS or of the downward API, that over the default;
 //! an empty variable counts as unset. Nothing else of the program reads the environment.
 
+mod mock;
 mod run;
 mod value;
 
 use std::ffi::OsString;
-use std::net::IpAddr;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::balancer::Proxy;
-use crate::duration;
+use crate::mock_imds::MockConfig;
+use crate::picture::Form;
 use crate::plan::Policy;
 use crate::plan::id::{NodeName, PodUid};
 use crate::telemetry::LogFormat;
+use mock::MockImdsArgs;
 
 /// Where EC2 serves the metadata of an instance.
 pub const DEFAULT_METADATA: &str = "http://169.254.169.254";
@@ -39,6 +41,8 @@ enum CliCommand {
     Run(Box<run::RunArgs>),
     /// Plays an interruption on loopback, with a metadata service, a Kubernetes API and a load balancer of its own.
     Simulate(SimulateArgs),
+    /// Draws the interruptions of a log: their pods, target groups, counts and warnings, on one page.
+    Report(ReportArgs),
     /// Serves instance metadata with a notice, for trying the agent on a machine that is no EC2 instance.
     MockImds(MockImdsArgs),
 }
@@ -56,8 +60,11 @@ struct SimulateArgs {
     /// How many seconds pass in each real one, for agent and world alike.
     #[arg(long, env = "SIH_SPEED", value_name = "N", default_value = "6", value_parser = value::speed)]
     speed: f64,
+    /// Draws the interruption too, into this file: a page (.html) or the picture alone (.svg).
+    #[arg(long, env = "SIH_REPORT", value_name = "FILE.html", value_parser = value::picture)]
+    report: Option<PictureFile>,
     /// Plays so many interruptions drawn from seeds instead, in virtual time, and judges them by every rule; one is told in full.
-    #[arg(long, env = "SIH_RANDOM", value_name = "N", conflicts_with_all = ["scenario", "speed"], value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "SIH_RANDOM", value_name = "N", conflicts_with_all = ["scenario", "speed", "report"], value_parser = clap::value_parser!(u64).range(1..))]
     random: Option<u64>,
     /// The first of the seeds.
     #[arg(
@@ -71,21 +78,22 @@ struct SimulateArgs {
 }
 
 #[derive(Debug, Args)]
-struct MockImdsArgs {
-    /// Where to listen.
-    #[arg(
-        long,
-        env = "SIH_BIND",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1"
-    )]
-    bind: IpAddr,
-    /// The port to listen on; 0 takes a free one and prints it.
-    #[arg(long, env = "SIH_PORT", value_name = "PORT", default_value = "1338")]
-    port: u16,
-    /// How long after the start the notice appears.
-    #[arg(long, env = "SIH_NOTICE_AFTER", value_name = "DURATION", value_parser = duration::parse)]
-    notice_after: Option<Duration>,
+struct ReportArgs {
+    /// The log: the agent's lines as they were printed, or as a collector has wrapped them; - reads standard input.
+    #[arg(value_name = "FILE.log")]
+    log: PathBuf,
+    /// The file to draw into: a page (.html) or the first picture alone (.svg).
+    #[arg(long, env = "SIH_OUTPUT", value_name = "FILE.html", value_parser = value::picture)]
+    output: PictureFile,
+}
+
+/// A file for a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PictureFile {
+    /// Where.
+    pub path: PathBuf,
+    /// As what.
+    pub form: Form,
 }
 
 /// The lowest level of what is logged.
@@ -114,6 +122,15 @@ pub enum Command {
         scenario: String,
         /// How fast.
         speed: f64,
+        /// Where it is drawn.
+        report: Option<PictureFile>,
+    },
+    /// Draw interruptions.
+    Report {
+        /// Their log; `-` is standard input.
+        log: PathBuf,
+        /// Where they are drawn.
+        output: PictureFile,
     },
     /// Play interruptions drawn from seeds.
     SimulateRandom {
@@ -123,14 +140,7 @@ pub enum Command {
         seed: u64,
     },
     /// Serve metadata.
-    MockImds {
-        /// Where.
-        bind: IpAddr,
-        /// On which port.
-        port: u16,
-        /// When the notice appears.
-        notice_after: Option<Duration>,
-    },
+    MockImds(MockConfig),
 }
 
 /// The agent's configuration.
@@ -181,17 +191,11 @@ pub fn parse(
             None => Command::Simulate {
                 scenario: args.scenario,
                 speed: args.speed,
+                report: args.report,
             },
         }),
-        CliCommand::MockImds(MockImdsArgs {
-            bind,
-            port,
-            notice_after,
-        }) => Ok(Command::MockImds {
-            bind,
-            port,
-            notice_after,
-        }),
+        CliCommand::Report(ReportArgs { log, output }) => Ok(Command::Report { log, output }),
+        CliCommand::MockImds(args) => Ok(Command::MockImds(args.config())),
     }
 }
 

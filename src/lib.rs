@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Read the modules in the order they are declared: first the core, which decides; then the ports, its contract with the
-//! neighbours; then the loop, the clock and the voice; the adapters; the simulated world; and what a program needs besides.
+//! neighbours; then the loop, the clock and the voice; the adapters; the simulated world; the picture of an interruption;
+//! and what a program needs besides.
 
 pub mod plan;
 pub mod ports;
@@ -31,7 +32,11 @@ pub mod balancer;
 
 pub mod sim;
 
+pub mod picture;
+
 pub mod simulate;
+
+pub mod mock_imds;
 
 pub mod args;
 pub mod duration;

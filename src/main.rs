@@ -1,29 +1,30 @@
 //! Parse, build, run, exit code.
 
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use http::Uri;
 use spot_interrupt_handler::agent::Agent;
-use spot_interrupt_handler::args::{self, Command, DEFAULT_METADATA, LogLevel, RunConfig};
+use spot_interrupt_handler::args::{
+    self, Command, DEFAULT_METADATA, LogLevel, PictureFile, RunConfig,
+};
 use spot_interrupt_handler::attempt::Ports;
 use spot_interrupt_handler::balancer::Elbv2;
 use spot_interrupt_handler::clock::Clock;
 use spot_interrupt_handler::cluster::{KubeCluster, Source, Writes};
 use spot_interrupt_handler::imds::Imds;
+use spot_interrupt_handler::mock_imds::{self, MockError};
+use spot_interrupt_handler::picture::{self, Form, Log};
 use spot_interrupt_handler::plan::Planner;
 use spot_interrupt_handler::plan::fact::Fact;
 use spot_interrupt_handler::plan::{Effect, Mode};
 use spot_interrupt_handler::report::{self, Base, Configuration, Level, Reporter, Standing};
-use spot_interrupt_handler::sim::loopback::MetadataServer;
-use spot_interrupt_handler::sim::metadata::ScheduledNotice;
-use spot_interrupt_handler::sim::scenario::Scenario;
-use spot_interrupt_handler::sim::stage::Stage;
+use spot_interrupt_handler::sim::scenario::{Scenario, ScenarioError};
 use spot_interrupt_handler::simulate::{self, Played};
 use spot_interrupt_handler::telemetry::{self, Stdout};
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,32 +70,92 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             runtime.block_on(run(*config))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Simulate { scenario, speed } => {
+        Command::Simulate {
+            scenario,
+            speed,
+            report,
+        } => {
             let scenario = match Scenario::load(&scenario) {
                 Ok(scenario) => scenario,
-                Err(error) => {
-                    eprintln!("spot-interrupt-handler: {:#}", anyhow::Error::new(error));
-                    return Ok(ExitCode::from(USAGE));
-                }
+                Err(error) => return Ok(unusable(error)),
             };
-            let played = runtime.block_on(simulate::play(&scenario, speed, io::stdout()))?;
-            Ok(exit_code(played))
+            let performance = runtime.block_on(simulate::play(&scenario, speed, io::stdout()))?;
+            if let Some(file) = report {
+                let mut log = Log::default();
+                performance.lines.iter().for_each(|line| log.read(line));
+                draw(&log, &file)?;
+            }
+            Ok(exit_code(performance.played))
         }
         Command::SimulateRandom { count, seed } => {
             let played = simulate::random::play_random(count, seed, &mut io::stdout())
                 .context("telling what happened")?;
             Ok(exit_code(played))
         }
-        Command::MockImds {
-            bind,
-            port,
-            notice_after,
-        } => {
-            let address = SocketAddr::new(bind, port);
-            runtime.block_on(serve_metadata(address, notice_after))?;
+        Command::Report { log, output } => {
+            report(&log, &output)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::MockImds(config) => {
+            let served = runtime.block_on(async {
+                Ok::<_, anyhow::Error>(
+                    mock_imds::serve(&config, stop_requests()?, io::stdout()).await,
+                )
+            })?;
+            match served {
+                Ok(()) => Ok(ExitCode::SUCCESS),
+                Err(MockError::Scenario(error)) => Ok(unusable(error)),
+                Err(error) => Err(error.into()),
+            }
+        }
     }
+}
+
+/// Draws the interruptions of a log.
+fn report(path: &Path, output: &PictureFile) -> anyhow::Result<()> {
+    let mut log = Log::default();
+    let reading = || format!("reading {}", path.display());
+    let mut source: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        let file = File::open(path).with_context(reading)?;
+        Box::new(BufReader::new(file))
+    };
+    let mut line = Vec::new();
+    // What others have written between the lines may be no text.
+    while source.read_until(b'\n', &mut line).with_context(reading)? > 0 {
+        log.read(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    let stories = log.stories().len();
+    if stories == 0 {
+        anyhow::bail!(
+            "{}: no interruption in it; of its {} lines {} are the agent's",
+            path.display(),
+            log.lines(),
+            log.own_lines()
+        );
+    }
+    draw(&log, output)?;
+    if output.form == Form::Svg && stories > 1 {
+        let left_out = stories - 1;
+        eprintln!(
+            "spot-interrupt-handler: {left_out} later interruptions are left out: an SVG shows one"
+        );
+    }
+    Ok(())
+}
+
+fn draw(log: &Log, output: &PictureFile) -> anyhow::Result<()> {
+    let picture = picture::draw(&log.stories(), output.form);
+    std::fs::write(&output.path, picture)
+        .with_context(|| format!("writing {}", output.path.display()))
+}
+
+/// What the command line names cannot be used.
+fn unusable(error: ScenarioError) -> ExitCode {
+    eprintln!("spot-interrupt-handler: {:#}", anyhow::Error::new(error));
+    ExitCode::from(USAGE)
 }
 
 fn exit_code(played: Played) -> ExitCode {
@@ -154,50 +215,6 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
         .run(stop_requests()?)
         .await;
     Ok(())
-}
-
-/// The metadata service alone, until it is asked to stop.
-async fn serve_metadata(address: SocketAddr, notice_after: Option<Duration>) -> anyhow::Result<()> {
-    let clock = Clock::real();
-    let mut world = Scenario::bare()?.world(clock.now().at);
-    let appears = notice_after.map(|after| clock.now().at + after);
-    match appears {
-        Some(appears) => world
-            .metadata
-            .schedule(ScheduledNotice::appearing_at(appears)),
-        None => world.metadata.withdraw(),
-    }
-    let stage = Stage::new(world, clock.clone());
-    let server = MetadataServer::serve(&stage, address)
-        .await
-        .with_context(|| format!("listening on {address}"))?;
-    let mut stops = stop_requests()?;
-    let url = format!("http://{}", server.address);
-    say(&format!("metadata service: {url}"));
-    say(&format!(
-        "try: spot-interrupt-handler run --imds-endpoint {url} --node-name NAME"
-    ));
-    let Some(appears) = appears else {
-        say("there is no notice; --notice-after 30s has one appear");
-        stops.recv().await;
-        return Ok(());
-    };
-    say(&format!(
-        "the notice appears in {} s",
-        appears.seconds_from(clock.now().at).ceil()
-    ));
-    tokio::select! {
-        _ = stops.recv() => return Ok(()),
-        () = clock.sleep_until(appears) => {}
-    }
-    say("the notice is there: EC2 would terminate this instance in 120 s");
-    stops.recv().await;
-    Ok(())
-}
-
-/// A line for whoever started the metadata service; nobody has to read it.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// SIGTERM and SIGINT alike.

@@ -9,6 +9,7 @@
 pub mod balancer;
 pub mod budget;
 pub mod cluster;
+pub mod controller;
 pub mod faults;
 pub mod journal;
 pub mod judge;
@@ -24,9 +25,11 @@ pub mod stage;
 
 use balancer::LoadBalancer;
 use cluster::Cluster;
+use controller::Controller;
 use journal::Journal;
 use metadata::MetadataService;
 
+use crate::plan::binding::Service;
 use crate::plan::time::{Moment, Now};
 
 /// Everything there is.
@@ -36,6 +39,10 @@ pub struct World {
     pub cluster: Cluster,
     /// The target groups.
     pub balancer: LoadBalancer,
+    /// Who keeps those that have bindings.
+    pub controller: Controller,
+    /// The Services.
+    pub services: Vec<Service>,
     /// The metadata service of the instance.
     pub metadata: MetadataService,
     /// What was asked of all three.
@@ -46,15 +53,19 @@ impl World {
     /// Lets time pass until `now`: pods stop, budgets recover, registrations end.
     pub fn advance(&mut self, now: Now) {
         self.cluster.advance(now);
+        self.controller
+            .advance(self.cluster.node(), &mut self.balancer, now);
         self.balancer.advance(now.at);
     }
 
     /// When something next happens by itself.
     #[must_use]
     pub fn next_change(&self) -> Option<Moment> {
-        [self.cluster.next_change(), self.balancer.next_change()]
-            .into_iter()
-            .flatten()
-            .min()
+        let changes = [
+            self.cluster.next_change(),
+            self.controller.next_change(self.cluster.node()),
+            self.balancer.next_change(),
+        ];
+        changes.into_iter().flatten().min()
     }
 }

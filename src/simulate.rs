@@ -40,6 +40,15 @@ pub enum Played {
     Otherwise,
 }
 
+/// An interruption that was played.
+#[derive(Clone, Debug)]
+pub struct Performance {
+    /// How it went.
+    pub played: Played,
+    /// The lines of the agent, as it prints them.
+    pub lines: Vec<String>,
+}
+
 /// Why an interruption could not be played.
 #[derive(Debug, thiserror::Error)]
 pub enum PlayError {
@@ -71,7 +80,7 @@ pub async fn play(
     scenario: &Scenario,
     speed: f64,
     mut out: impl Write + Send + 'static,
-) -> Result<Played, PlayError> {
+) -> Result<Performance, PlayError> {
     let clock = Clock::at_speed(speed);
     let begins = clock.now().at;
     let appears = begins + scenario.notice_after;
@@ -105,7 +114,11 @@ pub async fn play(
     }
     story.ec2(0.0, "takes the instance");
     let receipt = stage.with(|world, _| Receipt::of(scenario, world, deadline, &margins));
-    conclude(&story, &receipt, scenario)
+    let played = conclude(&story, &receipt, scenario)?;
+    Ok(Performance {
+        played,
+        lines: story.lines(),
+    })
 }
 
 fn conclude(story: &Story, receipt: &Receipt, scenario: &Scenario) -> Result<Played, PlayError> {

@@ -1,8 +1,14 @@
 //! What the values of flags may be; a message says what is wrong with one.
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use super::PictureFile;
 use crate::duration;
+use crate::picture::Form;
 use crate::plan::action::Ports;
 use crate::plan::binding::GroupTag;
 use crate::plan::id::{NodeName, TargetGroupArn};
@@ -41,6 +47,17 @@ fn between(text: &str, shortest: Duration, longest: Duration) -> Result<Duration
     }
 }
 
+/// The metadata mock of AWS takes bare seconds.
+pub(super) fn span_or_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map(Duration::from_secs);
+    seconds.or_else(|_| duration::parse(text).map_err(|error| error.to_string()))
+}
+
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse()
+        .map_err(|_| "not a time as in 2027-01-15T08:00:00Z".to_owned())
+}
+
 pub(super) fn poll_interval(text: &str) -> Result<Duration, String> {
     between(text, Duration::from_secs(1), Duration::from_secs(10))
 }
@@ -61,6 +78,16 @@ pub(super) fn speed(text: &str) -> Result<f64, String> {
         Ok(speed) if (0.1..=HIGHEST_SPEED).contains(&speed) => Ok(speed),
         Ok(_) | Err(_) => Err(format!("must be a number from 0.1 to {HIGHEST_SPEED}")),
     }
+}
+
+pub(super) fn picture(text: &str) -> Result<PictureFile, String> {
+    let path = PathBuf::from(text);
+    let form = match path.extension().and_then(OsStr::to_str) {
+        Some("html" | "htm") => Form::Html,
+        Some("svg") => Form::Svg,
+        Some(_) | None => return Err("must end with .html or .svg".to_owned()),
+    };
+    Ok(PictureFile { path, form })
 }
 
 pub(super) fn target_group(text: &str) -> Result<ConfiguredGroup, String> {

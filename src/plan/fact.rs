@@ -8,7 +8,7 @@ use super::binding::NamespacedName;
 use super::budget::Grace;
 use super::id::{InstanceId, PodRef, TargetGroupArn};
 use super::notice::{InterruptionAction, Origin};
-use super::pod::Owner;
+use super::pod::{Owner, Wave};
 use super::time::WallTime;
 
 /// Something that happened, or that did not.
@@ -229,6 +229,8 @@ pub enum PodNews {
         attempts: u32,
         /// The grace it was given.
         grace_given: Grace,
+        /// Whom it left with.
+        wave: Wave,
     },
     /// Its eviction is refused; it is tried again.
     Blocked {

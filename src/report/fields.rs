@@ -6,7 +6,7 @@ use super::line::rfc3339;
 use super::names::{
     block_reason, change_reason, delete_reason, deregistered_state, deregistrar, discover_words,
     gone_outcome, left_reason, metadata_cause, outcome, skip_reason, source_name, state_name,
-    stop_reason, target_error,
+    stop_reason, target_error, wave_number,
 };
 use super::{Configuration, Standing, rounded, seconds};
 use crate::plan::Effect;
@@ -169,10 +169,11 @@ fn pod_fields(pod: &PodFact, news: &PodNews, standing: &Standing<'_>) -> Fields 
         PodNews::Evicted {
             attempts,
             grace_given,
+            wave,
         } => fields.extend([
             ("attempts", json!(attempts)),
             ("grace_given_seconds", json!(grace_given.as_secs())),
-            ("wave", json!(1)),
+            ("wave", json!(wave_number(*wave))),
             ("capped", json!(*grace_given < pod.grace)),
         ]),
         PodNews::Blocked {

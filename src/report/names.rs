@@ -7,6 +7,14 @@ use crate::plan::fact::{
     AgentState, BlockReason, DeleteReason, DeregisteredState, Deregistrar, GoneOutcome, LeftReason,
     MetadataCause, NoticeChange, SkipReason, Source, StopReason, Summary, TargetErrorKind,
 };
+use crate::plan::pod::Wave;
+
+pub(super) const fn wave_number(wave: Wave) -> u8 {
+    match wave {
+        Wave::Ordinary => 1,
+        Wave::Critical => 2,
+    }
+}
 
 pub(super) const fn gone_outcome(outcome: GoneOutcome) -> &'static str {
     match outcome {

@@ -154,6 +154,31 @@ impl LoadBalancer {
     }
 }
 
+impl LoadBalancer {
+    /// Every registration of `id` in a group begins to drain, whatever its port.
+    pub fn deregister_everywhere(&mut self, arn: &TargetGroupArn, id: &TargetId, now: Moment) {
+        let Some(group) = self.groups.get_mut(arn) else {
+            return;
+        };
+        let until = now + group.deregistration_delay;
+        for (_, registration) in group.targets.iter_mut().filter(|(key, _)| key.id == *id) {
+            if *registration == Registration::Healthy {
+                *registration = Registration::Draining { since: now, until };
+            }
+        }
+    }
+
+    /// Every registration of `id` in a group that drains gets requests again: somebody has registered it anew.
+    pub fn register_again(&mut self, arn: &TargetGroupArn, id: &TargetId) {
+        let Some(group) = self.groups.get_mut(arn) else {
+            return;
+        };
+        for (_, registration) in group.targets.iter_mut().filter(|(key, _)| key.id == *id) {
+            *registration = Registration::Healthy;
+        }
+    }
+}
+
 impl Group {
     fn key(&self, named: &NamedTarget) -> TargetKey {
         TargetKey {

@@ -1,6 +1,7 @@
 //! What was asked of the world, and how it answered.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use crate::plan::time::Moment;
 
@@ -38,19 +39,36 @@ pub struct Call {
     pub verb: &'static str,
     /// What it was about.
     pub object: String,
-    /// The HTTP status of the answer.
+    /// The HTTP status of the answer; 0 when there was none.
     pub status: u16,
+    /// The port of whoever asked over a socket.
+    pub from: Option<u16>,
 }
 
 /// All calls, in the order of their answers.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
     calls: Vec<Call>,
+    room: Option<NonZeroUsize>,
 }
 
 impl Journal {
+    /// A journal that keeps no more calls than this, and between half as many and that: the latest.
+    #[must_use]
+    pub const fn of_the_latest(room: NonZeroUsize) -> Self {
+        Self {
+            calls: Vec::new(),
+            room: Some(room),
+        }
+    }
+
     /// Adds a call.
     pub fn record(&mut self, call: Call) {
+        let is_full = self.room.is_some_and(|room| self.calls.len() >= room.get());
+        if is_full {
+            // Half at once, so that it is not moved at every call.
+            self.calls.drain(..self.calls.len().div_ceil(2));
+        }
         self.calls.push(call);
     }
 

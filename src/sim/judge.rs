@@ -4,6 +4,7 @@
 //! world in the end. It knows the weather, and asks for nothing that the weather did not allow.
 
 mod ending;
+mod front;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use super::journal::Service;
 use super::pod::Pod;
 use super::ports::{PodCall, PodVerb, Witness};
 use super::refused::Refused;
-use super::setting::Setting;
+use super::setting::{FrontSetting, Setting};
 use crate::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation};
 use crate::plan::binding::TargetId;
 use crate::plan::budget::{Grace, LONGEST_NOTICE, Margins, SHORTEST_PLAN, Window};
@@ -93,6 +94,10 @@ struct Conditions {
     is_steady: bool,
     /// A call may be at the API server for long.
     is_slow: bool,
+    /// What leads requests to the node can be found out at any time, and all that is asked of load balancers is done.
+    knows_the_front: bool,
+    /// Nothing goes wrong anywhere, and no process ends before its time.
+    is_clear: bool,
 }
 
 /// Looks on, and remembers what was wrong.
@@ -117,6 +122,10 @@ pub struct Judge {
     /// When EC2 acts, if nobody changes that.
     announced: Option<Moment>,
     balancer_calls: BTreeMap<TargetGroupArn, u32>,
+    setting: Box<Setting>,
+    front: FrontSetting,
+    /// Groups in which somebody registered the node again, and whether the agent can know.
+    reregistered: BTreeMap<TargetGroupArn, bool>,
     was_cordoned_by_others: bool,
     claimed: bool,
     foreign: BTreeMap<String, String>,
@@ -149,7 +158,12 @@ impl Judge {
                     .spells
                     .iter()
                     .any(|spell| spell.service == Service::Kubernetes),
+                knows_the_front: setting.is_steady() && setting.spells.is_empty(),
+                is_clear: setting.spells.is_empty() && !setting.ends_processes(),
             },
+            setting: Box::new(setting.clone()),
+            front: setting.front.clone(),
+            reregistered: BTreeMap::new(),
             put_back: BTreeMap::new(),
             processes: BTreeMap::new(),
             under_way: BTreeSet::new(),
@@ -507,6 +521,7 @@ impl Witness for Judge {
         if let Some(pod) = pod {
             self.a_late_pod_is_left_alone_until_it_is_time(call, pod, now);
             self.critical_pods_follow_the_others(call, pod, world, now);
+            self.a_pod_stops_only_when_the_ways_in_to_it_have_settled(call, pod, world, now);
             self.a_controller_that_puts_its_pods_back_is_not_fought(call, pod, now);
         }
     }
@@ -550,11 +565,12 @@ impl Witness for Judge {
         deregisters: &[u16],
         now: Now,
     ) {
-        if *target != TargetId::Instance(Setting::instance_id()) {
+        if !self.is_own_target(target) {
             let detail = format!("{target} in {}", group.as_str());
             let rule = "only the own instance is ever named to a load balancer";
             self.breaks(rule, detail, now.at);
         }
+        self.the_groups_of_a_working_controller_are_left_to_it(group, deregisters, now.at);
         let calls = self.balancer_calls.entry(group.clone()).or_default();
         *calls += 1;
         if *calls == MOST_CALLS_FOR_A_GROUP {

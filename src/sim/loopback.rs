@@ -2,6 +2,7 @@
 //!
 //! Time is the given clock's. What the world does by itself happens when it is due: a task sleeps until then.
 
+mod control;
 mod elb;
 mod imds;
 mod kubernetes;
@@ -20,7 +21,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::stage::Stage;
@@ -68,7 +69,7 @@ impl Loopback {
 pub struct MetadataServer {
     /// Where it is.
     pub address: SocketAddr,
-    _servers: JoinSet<()>,
+    servers: JoinSet<()>,
 }
 
 impl MetadataServer {
@@ -79,15 +80,32 @@ impl MetadataServer {
     pub async fn serve(stage: &Arc<Stage>, address: SocketAddr) -> io::Result<Self> {
         let mut servers = JoinSet::new();
         let address = listen(&mut servers, address, stage, imds::answer).await?;
-        Ok(Self {
-            address,
-            _servers: servers,
-        })
+        Ok(Self { address, servers })
+    }
+
+    /// Takes orders about it on this port of 127.0.0.1, and on no other address, whatever the metadata is served on:
+    /// whoever can give them can have a node drained.
+    ///
+    /// # Errors
+    /// When the port cannot be listened on.
+    pub async fn take_orders(&mut self, stage: &Arc<Stage>, port: u16) -> io::Result<SocketAddr> {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        listen(&mut self.servers, address, stage, control::answer).await
     }
 }
 
-/// A request, read to its end.
+/// A request, read to its end; its extensions have the [`SocketAddr`] of who asks.
 type Read = Request<Bytes>;
+
+/// No answer, and the connection is reset.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is reset")]
+struct Reset;
+
+/// The port of whoever asks.
+fn asker(request: &Read) -> Option<u16> {
+    request.extensions().get().map(SocketAddr::port)
+}
 
 async fn listen<F, A>(
     servers: &mut JoinSet<()>,
@@ -97,7 +115,7 @@ async fn listen<F, A>(
 ) -> io::Result<SocketAddr>
 where
     F: Fn(Arc<Stage>, Read) -> A + Copy + Send + 'static,
-    A: Future<Output = Response<Body>> + Send + 'static,
+    A: Future<Output: Into<Option<Response<Body>>>> + Send + 'static,
 {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
@@ -107,12 +125,8 @@ where
         loop {
             tokio::select! {
                 // A connection that could not be accepted is its client's to try again.
-                Ok((stream, _)) = listener.accept() => {
-                    let stage = stage.clone();
-                    let serve = service_fn(move |request| respond(stage.clone(), request, answer));
-                    let connection = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), serve);
-                    connections.spawn(connection);
+                Ok((stream, peer)) = listener.accept() => {
+                    connections.spawn(converse(stage.clone(), stream, peer, answer));
                 }
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
             }
@@ -121,21 +135,45 @@ where
     Ok(address)
 }
 
+/// Answers on one connection until it is closed.
+async fn converse<F, A>(stage: Arc<Stage>, stream: TcpStream, peer: SocketAddr, answer: F)
+where
+    F: Fn(Arc<Stage>, Read) -> A + Copy,
+    A: Future<Output: Into<Option<Response<Body>>>>,
+{
+    let serve = service_fn(move |request| respond(stage.clone(), request, peer, answer));
+    let mut connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve);
+    let ended = (&mut connection).await;
+    if ended.is_err_and(|error| error.is_user()) {
+        // Closed without a goodbye: the client sees a reset, not an end. It may be gone already.
+        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+    }
+}
+
 async fn respond<F, A>(
     stage: Arc<Stage>,
     request: Request<Incoming>,
+    peer: SocketAddr,
     answer: F,
-) -> Result<Response<Body>, Infallible>
+) -> Result<Response<Body>, Reset>
 where
     F: Fn(Arc<Stage>, Read) -> A,
-    A: Future<Output = Response<Body>>,
+    A: Future<Output: Into<Option<Response<Body>>>>,
 {
-    let (head, body) = request.into_parts();
-    let response = match Limited::new(body, REQUEST_LIMIT).collect().await {
-        Ok(body) => answer(stage, Request::from_parts(head, body.to_bytes())).await,
-        Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", String::new()),
-    };
-    Ok(response)
+    let (mut head, body) = request.into_parts();
+    head.extensions.insert(peer);
+    match Limited::new(body, REQUEST_LIMIT).collect().await {
+        Ok(body) => {
+            let answered = answer(stage, Request::from_parts(head, body.to_bytes())).await;
+            answered.into().ok_or(Reset)
+        }
+        Err(_) => Ok(text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "text/plain",
+            String::new(),
+        )),
+    }
 }
 
 /// A whole answer.

@@ -1,5 +1,7 @@
 //! The instance metadata service of the world: IMDSv2 with the paths that agents and the AWS SDK read.
 
+mod tree;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use serde_json::json;
 use crate::plan::id::InstanceId;
 use crate::plan::notice::InterruptionAction;
 use crate::plan::time::{Moment, Now, WallTime};
+use tree::Tree;
 
 /// The longest life of a token, in seconds
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html>).
@@ -17,16 +20,78 @@ const LONGEST_TOKEN_LIFE: u32 = 21_600;
 /// How long before it carries one out EC2 announces an interruption.
 const WARNING: Duration = Duration::from_secs(120);
 
-/// The role whose credentials it hands out; they mean nothing.
-const ROLE: &str = "simulated";
-
 /// The metadata of one instance.
 #[derive(Clone, Debug)]
 pub struct MetadataService {
     instance: Instance,
+    manners: Manners,
     notice: Option<ScheduledNotice>,
+    recommendation: Option<Moment>,
+    fault: Option<(Fault, Moment)>,
     tokens: BTreeMap<String, Moment>,
     issued: u64,
+}
+
+/// How it deals with whoever asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manners {
+    /// Whether it answers without a token.
+    pub tokens: Tokens,
+    /// Which time a notice says.
+    pub deadline: Deadline,
+}
+
+/// Whether a request needs a token (`HttpTokens` of an instance's metadata options).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tokens {
+    /// `IMDSv2` alone.
+    #[default]
+    Required,
+    /// `IMDSv1` too. A token that is not valid is refused all the same.
+    Optional,
+}
+
+/// Which time a notice says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deadline {
+    /// The same at every request, as EC2 does.
+    #[default]
+    Fixed,
+    /// So long after each request, as the metadata mock of AWS does.
+    Sliding,
+}
+
+/// A way in which it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Every request is answered 500.
+    Internal,
+    /// Every request is answered 503.
+    Unavailable,
+    /// No request is answered.
+    Silence,
+    /// Every connection is reset when its request has come.
+    Reset,
+    /// Every token is refused; new ones are given.
+    Unauthorized,
+    /// Every answer comes late.
+    Slow,
+}
+
+impl Fault {
+    /// The fault of that name, if it is one.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "500" => Some(Self::Internal),
+            "503" => Some(Self::Unavailable),
+            "timeout" => Some(Self::Silence),
+            "reset" => Some(Self::Reset),
+            "401" => Some(Self::Unauthorized),
+            "slow" => Some(Self::Slow),
+            _ => None,
+        }
+    }
 }
 
 /// What the instance is.
@@ -140,7 +205,13 @@ impl MetadataService {
     pub const fn new(instance: Instance) -> Self {
         Self {
             instance,
+            manners: Manners {
+                tokens: Tokens::Required,
+                deadline: Deadline::Fixed,
+            },
             notice: None,
+            recommendation: None,
+            fault: None,
             tokens: BTreeMap::new(),
             issued: 0,
         }
@@ -150,6 +221,29 @@ impl MetadataService {
     #[must_use]
     pub const fn instance(&self) -> &Instance {
         &self.instance
+    }
+
+    /// Has it deal with whoever asks in this way.
+    pub const fn behave(&mut self, manners: Manners) {
+        self.manners = manners;
+    }
+
+    /// Has EC2 recommend at `at` to move to another instance.
+    pub const fn recommend_rebalance(&mut self, at: Moment) {
+        self.recommendation = Some(at);
+    }
+
+    /// Has it fail until then; a fault before it is over.
+    pub const fn fail(&mut self, fault: Fault, until: Moment) {
+        self.fault = Some((fault, until));
+    }
+
+    /// How it fails now.
+    #[must_use]
+    pub fn fault(&self, now: Moment) -> Option<Fault> {
+        self.fault
+            .filter(|(_, until)| now < *until)
+            .map(|(fault, _)| fault)
     }
 
     /// Has a notice appear.
@@ -173,15 +267,23 @@ impl MetadataService {
         match question {
             Question::Token { life } => self.issue(*life, now.at),
             Question::Path { path, token } => {
-                let is_valid = token
-                    .and_then(|token| self.tokens.get(token))
-                    .is_some_and(|expires| now.at < *expires);
-                if is_valid {
-                    self.look_up(path, now)
+                if self.admits(*token, now.at) {
+                    self.tree(now).answer(path)
                 } else {
                     Answer::Unauthorized
                 }
             }
+        }
+    }
+
+    fn admits(&self, token: Option<&str>, now: Moment) -> bool {
+        if self.fault(now) == Some(Fault::Unauthorized) {
+            return false;
+        }
+        match (token, self.manners.tokens) {
+            (Some(token), _) => self.tokens.get(token).is_some_and(|expires| now < *expires),
+            (None, Tokens::Optional) => true,
+            (None, Tokens::Required) => false,
         }
     }
 
@@ -201,34 +303,33 @@ impl MetadataService {
         Answer::Token { token, life }
     }
 
-    fn look_up(&self, path: &str, now: Now) -> Answer {
-        let instance = &self.instance;
-        let text = |text: &str| Answer::Text(text.to_owned());
-        match path {
-            "/latest/meta-data" => text(
-                "ami-id\nevents/\nhostname\niam/\ninstance-id\ninstance-life-cycle\ninstance-type\nlocal-hostname\nlocal-ipv4\n\
-                 placement/\nservices/\nspot/",
-            ),
-            "/latest/meta-data/ami-id" => text("ami-0abcdef1234567890"),
-            "/latest/meta-data/instance-id" => text(instance.id.as_str()),
-            "/latest/meta-data/instance-type" => text(&instance.kind),
-            "/latest/meta-data/instance-life-cycle" => text("spot"),
-            "/latest/meta-data/local-ipv4" => text(&instance.address),
-            "/latest/meta-data/hostname" | "/latest/meta-data/local-hostname" => {
-                Answer::Text(instance.hostname())
+    fn tree(&self, now: Now) -> Tree {
+        let mut tree = Tree::of(&self.instance, now);
+        if let Some(notice) = self.visible_notice(now) {
+            let time = rfc3339(self.time_of(notice, now));
+            let action = json!({ "action": notice.action.as_str(), "time": time });
+            tree.add("spot/instance-action", Answer::Json(action.to_string()));
+            // There is one only before a termination
+            // (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>).
+            if notice.action == InterruptionAction::Terminate {
+                tree.add("spot/termination-time", Answer::Text(time));
             }
-            "/latest/meta-data/placement" => text("availability-zone\nregion"),
-            "/latest/meta-data/placement/availability-zone" => text(&instance.zone),
-            "/latest/meta-data/placement/region" => text(instance.region()),
-            "/latest/meta-data/services" => text("domain\npartition"),
-            "/latest/meta-data/services/domain" => text("amazonaws.com"),
-            "/latest/meta-data/services/partition" => text("aws"),
-            "/latest/meta-data/iam/security-credentials" => text(ROLE),
-            "/latest/meta-data/iam/security-credentials/simulated" => credentials(now.wall),
-            "/latest/dynamic/instance-identity/document" => instance.identity_document(now.wall),
-            "/latest/meta-data/spot/instance-action" => self.instance_action(now),
-            "/latest/meta-data/spot/termination-time" => self.termination_time(now),
-            _ => Answer::NotFound,
+        }
+        if let Some(at) = self.recommendation.filter(|at| *at <= now.at) {
+            let noticed = now.wall - now.at.since(at);
+            let body = json!({ "noticeTime": rfc3339(noticed) });
+            let path = "events/recommendations/rebalance";
+            tree.add(path, Answer::Json(body.to_string()));
+        }
+        tree
+    }
+
+    /// The `time` of a notice.
+    #[must_use]
+    pub fn time_of(&self, notice: &ScheduledNotice, now: Now) -> WallTime {
+        match self.manners.deadline {
+            Deadline::Fixed => notice.time(now),
+            Deadline::Sliding => now.wall + notice.warning,
         }
     }
 
@@ -239,196 +340,13 @@ impl MetadataService {
             .as_ref()
             .filter(|notice| notice.appears <= now.at)
     }
-
-    fn instance_action(&self, now: Now) -> Answer {
-        self.visible_notice(now).map_or(Answer::NotFound, |notice| {
-            let body = json!({
-                "action": notice.action.as_str(),
-                "time": rfc3339(notice.time(now)),
-            });
-            Answer::Json(body.to_string())
-        })
-    }
-
-    /// There is one only before a termination
-    /// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>).
-    fn termination_time(&self, now: Now) -> Answer {
-        match self.visible_notice(now) {
-            Some(notice) if notice.action == InterruptionAction::Terminate => {
-                Answer::Text(rfc3339(notice.time(now)))
-            }
-            Some(_) | None => Answer::NotFound,
-        }
-    }
-}
-
-impl Instance {
-    fn region(&self) -> &str {
-        self.zone
-            .trim_end_matches(|letter: char| letter.is_ascii_lowercase())
-    }
-
-    fn hostname(&self) -> String {
-        let address = self.address.replace('.', "-");
-        format!("ip-{address}.{}.compute.internal", self.region())
-    }
-
-    fn identity_document(&self, now: WallTime) -> Answer {
-        let document = json!({
-            "accountId": self.account,
-            "architecture": "x86_64",
-            "availabilityZone": self.zone,
-            "imageId": "ami-0abcdef1234567890",
-            "instanceId": self.id.as_str(),
-            "instanceType": self.kind,
-            "pendingTime": rfc3339(now),
-            "privateIp": self.address,
-            "region": self.region(),
-            "version": "2017-09-30",
-        });
-        Answer::Text(format!("{document:#}"))
-    }
-}
-
-fn credentials(now: WallTime) -> Answer {
-    let body = json!({
-        "Code": "Success",
-        "LastUpdated": rfc3339(now),
-        "Type": "AWS-HMAC",
-        "AccessKeyId": "ASIASIMULATED0000000",
-        "SecretAccessKey": "simulated",
-        "Token": "simulated",
-        "Expiration": rfc3339(now + Duration::from_secs(6 * 3_600)),
-    });
-    Answer::Text(body.to_string())
 }
 
 /// Whole seconds in UTC, as EC2 writes times.
-fn rfc3339(time: WallTime) -> String {
+pub(super) fn rfc3339(time: WallTime) -> String {
     let timestamp = Timestamp::from_millisecond(time.millis()).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{timestamp:.0}")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn service() -> MetadataService {
-        MetadataService::new(Instance {
-            id: InstanceId::new("i-0123456789abcdef0"),
-            kind: "m6i.large".to_owned(),
-            zone: "eu-west-1a".to_owned(),
-            account: "111122223333".to_owned(),
-            address: "10.0.1.23".to_owned(),
-        })
-    }
-
-    fn after_millis(millis: u64) -> Now {
-        let elapsed = Duration::from_millis(millis);
-        Now {
-            at: Moment::after_origin(elapsed),
-            wall: WallTime::from_millis(1_800_000_000_123) + elapsed,
-        }
-    }
-
-    fn token(service: &mut MetadataService, life: &str, now: Now) -> Answer {
-        service.answer(&Question::Token { life: Some(life) }, now)
-    }
-
-    fn get(service: &mut MetadataService, path: &str, now: Now) -> Answer {
-        let Answer::Token { token, .. } = token(service, "60", now) else {
-            panic!("a token");
-        };
-        let question = Question::Path {
-            path,
-            token: Some(&token),
-        };
-        service.answer(&question, now)
-    }
-
-    #[test]
-    fn a_token_lives_as_long_as_it_was_asked_to_and_no_longer() {
-        let mut service = service();
-        let Answer::Token { token, life: 60 } = token(&mut service, "60", after_millis(0)) else {
-            panic!("a token of 60 s");
-        };
-        let question = Question::Path {
-            path: "/latest/meta-data/instance-id",
-            token: Some(&token),
-        };
-        let id = Answer::Text("i-0123456789abcdef0".to_owned());
-        assert_eq!(service.answer(&question, after_millis(59_999)), id);
-        assert_eq!(
-            service.answer(&question, after_millis(60_000)),
-            Answer::Unauthorized
-        );
-    }
-
-    #[test]
-    fn a_token_needs_a_life_of_one_second_to_six_hours() {
-        for life in ["0", "21601", "-1", "six hours", ""] {
-            assert_eq!(
-                token(&mut service(), life, after_millis(0)),
-                Answer::Incomplete,
-                "{life}"
-            );
-        }
-        assert_eq!(
-            service().answer(&Question::Token { life: None }, after_millis(0)),
-            Answer::Incomplete
-        );
-        assert_eq!(
-            token(&mut service(), "21600", after_millis(0)).status(),
-            200
-        );
-    }
-
-    #[test]
-    fn without_a_valid_token_nothing_is_told() {
-        for token in [None, Some("made-up")] {
-            let question = Question::Path {
-                path: "/latest/meta-data/instance-id",
-                token,
-            };
-            assert_eq!(
-                service().answer(&question, after_millis(0)),
-                Answer::Unauthorized
-            );
-        }
-    }
-
-    #[test]
-    fn a_notice_appears_at_its_moment_and_says_the_same_time_from_then_on() {
-        let mut service = service();
-        service.schedule(ScheduledNotice::appearing_at(Moment::at_secs(5)));
-        let path = "/latest/meta-data/spot/instance-action";
-        assert_eq!(
-            get(&mut service, path, after_millis(4_999)),
-            Answer::NotFound
-        );
-        let notice =
-            Answer::Json(r#"{"action":"terminate","time":"2027-01-15T08:02:05Z"}"#.to_owned());
-        for millis in [5_000, 5_400, 5_999, 60_000] {
-            assert_eq!(
-                get(&mut service, path, after_millis(millis)),
-                notice,
-                "{millis}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_not_there_is_not_found() {
-        for path in [
-            "/",
-            "/latest/meta-data/spot/termination-time",
-            "/latest/meta-data/events/recommendations/rebalance",
-        ] {
-            assert_eq!(
-                get(&mut service(), path, after_millis(0)),
-                Answer::NotFound,
-                "{path}"
-            );
-        }
-    }
-}
+mod tests;

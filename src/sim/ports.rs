@@ -184,6 +184,7 @@ impl Way {
                     verb,
                     object: String::new(),
                     status: 0,
+                    from: None,
                 });
                 act(world, now)
             })
@@ -456,12 +457,25 @@ impl Cluster for SimCluster {
             .await
     }
 
-    async fn bindings(&self, _api: BindingApi) -> Result<Vec<Binding>, ClusterError> {
-        Ok(Vec::new())
+    async fn bindings(&self, api: BindingApi) -> Result<Vec<Binding>, ClusterError> {
+        self.way
+            .ask_cluster("list bindings", SMALL_CALL, move |world, _| {
+                let bindings = world.controller.bindings();
+                // Who has no bindings has no API for them either.
+                match api {
+                    BindingApi::Controller if !bindings.is_empty() => Ok(bindings.to_vec()),
+                    BindingApi::Controller | BindingApi::AutoMode => Err(Refused::NoResource),
+                }
+            })
+            .await
     }
 
     async fn services(&self) -> Result<Vec<FrontService>, ClusterError> {
-        Ok(Vec::new())
+        self.way
+            .ask_cluster("list services", SMALL_CALL, move |world, _| {
+                Ok(world.services.clone())
+            })
+            .await
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {

@@ -11,6 +11,7 @@ use super::World;
 use super::balancer::{Group, LoadBalancer, Registration, TargetKey};
 use super::budget::Budget;
 use super::cluster::Cluster;
+use super::controller::Controller;
 use super::journal::Journal;
 use super::metadata::{Instance, MetadataService, ScheduledNotice};
 use super::node::Node;
@@ -204,6 +205,8 @@ impl Scenario {
         World {
             cluster,
             balancer,
+            controller: Controller::default(),
+            services: Vec::new(),
             metadata,
             journal: Journal::default(),
         }

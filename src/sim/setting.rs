@@ -1,14 +1,19 @@
 //! One seed, one interruption: a node with its pods, the weather around it, and what happens meanwhile.
 
+mod front;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fastrand::Rng;
 
+pub use front::{Bound, FrontSetting, Gateway};
+
 use super::World;
 use super::balancer::{Group, LoadBalancer, Registration, TargetKey};
 use super::budget::{Budget, Observation, UnreadyPolicy};
 use super::cluster::Cluster;
+use super::controller::Controller as TargetController;
 use super::faults::{Spell, Trouble, Weather};
 use super::journal::{Journal, Service};
 use super::metadata::{Instance, MetadataService, ScheduledNotice};
@@ -46,6 +51,8 @@ pub struct Setting {
     pub budgets: Vec<Budget>,
     /// The target groups, each with the ports this instance is registered on.
     pub groups: Vec<(TargetGroupArn, Vec<u16>)>,
+    /// What leads requests to the node.
+    pub front: FrontSetting,
     /// The notice.
     pub notice: ScheduledNotice,
     /// The spells of bad weather.
@@ -109,6 +116,8 @@ pub enum Deed {
     WebhookForcesDryRun(&'static str),
     /// A budget allows so many more.
     BudgetOpens(usize),
+    /// A controller that has not seen the node's label registers the node in a target group again.
+    RegistersAgain(TargetGroupArn),
 }
 
 impl Setting {
@@ -121,11 +130,12 @@ impl Setting {
         let mut pods: Vec<Pod> = (0..count).map(|index| dice.pod(index)).collect();
         pods.push(agent());
         let budgets = (0..dice.up_to(4)).map(|index| dice.budget(index)).collect();
-        let groups = (0..dice.up_to(3)).map(|index| dice.group(index)).collect();
+        let mut groups: Vec<(TargetGroupArn, Vec<u16>)> =
+            (0..dice.up_to(3)).map(|index| dice.group(index)).collect();
         let notice = dice.notice();
         let end = notice.takes_effect();
         let spells = dice.spells(end);
-        let happenings = dice.happenings(&pods, end);
+        let mut happenings = dice.happenings(&pods, end);
         // Thrown by dice of their own, so that older seeds keep their stories as far as they can.
         let mut later = Dice(Rng::with_seed(seed ^ 0x7761_7665_7300_0001));
         for pod in &mut pods {
@@ -139,11 +149,20 @@ impl Setting {
             },
             ..notice
         };
+        let mut outer = Dice(Rng::with_seed(seed ^ 0x7761_7973_5f69_6e02));
+        let front = outer.front(&mut groups, end);
+        pods.extend(front.gateway.as_ref().map(Gateway::pod));
+        if let Some((group, _)) = groups.first().filter(|_| outer.chance(10)) {
+            let again = Deed::RegistersAgain(group.clone());
+            happenings.push((outer.moment(0, end), Happening::World(again)));
+            happenings.sort_by_key(|(at, _)| *at);
+        }
         Self {
             seed,
             node,
             budgets,
             groups,
+            front,
             notice,
             spells,
             latency: Duration::from_millis(dice.0.u64(1..60)),
@@ -185,11 +204,16 @@ impl Setting {
         for (arn, ports) in &self.groups {
             balancer.add_group(arn.clone(), registered(ports));
         }
+        if let Some(gateway) = &self.front.gateway {
+            balancer.add_group(gateway.group.clone(), gateway.registered());
+        }
         let mut metadata = MetadataService::new(instance());
         metadata.schedule(self.notice);
         World {
             cluster,
             balancer,
+            controller: TargetController::new(self.front.bindings(), self.front.conduct),
+            services: self.front.services(),
             metadata,
             journal: Journal::default(),
         }
@@ -204,7 +228,11 @@ impl Setting {
     /// What the agent is told.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        let groups = self.groups.iter().map(|(arn, _)| ConfiguredGroup {
+        let named = self
+            .groups
+            .iter()
+            .filter(|(arn, _)| self.front.bound(arn).is_none());
+        let groups = named.map(|(arn, _)| ConfiguredGroup {
             arn: arn.clone(),
             ports: Ports::All,
         });
@@ -258,7 +286,8 @@ impl Setting {
             setting.budgets.remove(index);
         });
         let groups = without(self, self.groups.len(), |setting, index| {
-            setting.groups.remove(index);
+            let (group, _) = setting.groups.remove(index);
+            setting.front.bound.retain(|bound| bound.group != group);
         });
         let spells = without(self, self.spells.len(), |setting, index| {
             setting.spells.remove(index);
@@ -305,6 +334,17 @@ impl Setting {
     #[must_use]
     pub fn is_calm(&self) -> bool {
         self.spells.is_empty() && self.happenings.is_empty() && self.skew_millis == 0
+    }
+
+    /// Whether a process ends before the world does, or is not alone.
+    #[must_use]
+    pub fn ends_processes(&self) -> bool {
+        self.happenings.iter().any(|(_, happening)| {
+            matches!(
+                happening,
+                Happening::Crash { .. } | Happening::Stop | Happening::SecondAgent
+            )
+        })
     }
 
     /// Whether EC2 hibernates the instance.

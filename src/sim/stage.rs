@@ -60,7 +60,14 @@ impl Stage {
     }
 
     /// Adds a call to the journal.
-    pub(super) fn record(&self, service: Service, verb: &'static str, object: String, status: u16) {
+    pub(super) fn record(
+        &self,
+        service: Service,
+        verb: &'static str,
+        object: String,
+        status: u16,
+        from: Option<u16>,
+    ) {
         self.with(|world, now| {
             world.journal.record(Call {
                 at: now.at,
@@ -68,6 +75,7 @@ impl Stage {
                 verb,
                 object,
                 status,
+                from,
             });
         });
     }

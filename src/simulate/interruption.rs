@@ -15,6 +15,7 @@ use crate::plan::time::{Moment, WallTime};
 use crate::plan::{Effect, Mode};
 use crate::ports::{Balancer, Cluster, Metadata};
 use crate::report::{Base, Configuration, Level, Line, Outlet, Reporter};
+use crate::sim::controller::Controller;
 use crate::sim::faults::Weather;
 use crate::sim::journal::Service;
 use crate::sim::judge::{Judge, Violation};
@@ -355,6 +356,12 @@ impl<'a, C: Cast> Play<'a, C> {
         let judge = self.judge.clone();
         self.stage.with(|world, now| {
             let mut judge = locked(&judge);
+            if let Deed::RegistersAgain(group) = deed {
+                judge.node_registered_again(group, world, now.at);
+                let node = world.cluster.node();
+                Controller::registers_again(group, node, &mut world.balancer);
+                return;
+            }
             let cluster = &mut world.cluster;
             match deed {
                 Deed::PodArrives(pod) => {
@@ -389,6 +396,7 @@ impl<'a, C: Cast> Play<'a, C> {
                 Deed::NamespaceTerminates(namespace) => cluster.terminate_namespace(namespace),
                 Deed::WebhookForcesDryRun(namespace) => cluster.force_dry_run(namespace),
                 Deed::BudgetOpens(index) => cluster.open_budget(*index),
+                Deed::RegistersAgain(_) => {}
             }
         });
     }

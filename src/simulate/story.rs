@@ -17,6 +17,7 @@ pub(super) struct Story {
 struct Telling {
     out: Box<dyn Write + Send>,
     verdict: Option<String>,
+    lines: Vec<String>,
 }
 
 /// What everything is about, before anything happens.
@@ -37,7 +38,11 @@ pub(super) fn introduce(out: &mut impl Write, scenario: &Scenario, speed: f64) -
 impl Story {
     pub(super) const fn new(out: Box<dyn Write + Send>) -> Self {
         Self {
-            telling: Mutex::new(Telling { out, verdict: None }),
+            telling: Mutex::new(Telling {
+                out,
+                verdict: None,
+                lines: Vec::new(),
+            }),
         }
     }
 
@@ -53,6 +58,11 @@ impl Story {
     /// What the agent's summary said of the outcome.
     pub(super) fn verdict(&self) -> Option<String> {
         self.telling().verdict.clone()
+    }
+
+    /// Every line so far, as the agent prints it.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.telling().lines.clone()
     }
 
     /// Tells how it ended.
@@ -82,6 +92,7 @@ impl Telling {
 impl Outlet for std::sync::Arc<Story> {
     fn put(&self, line: &Line) {
         let mut telling = self.telling();
+        telling.lines.push(line.to_json());
         if line.event == "interruption.summary" {
             telling.verdict = line
                 .get("outcome")

@@ -11,6 +11,7 @@ use spot_interrupt_handler::cluster::{
     read_bindings, read_event, read_pods, read_refusal, read_services,
 };
 use spot_interrupt_handler::imds::{endpoint_is_local, read_date, read_identity, read_notice};
+use spot_interrupt_handler::picture::{Form, Log, draw};
 use spot_interrupt_handler::plan::action::WatchEvent;
 use spot_interrupt_handler::plan::id::TargetGroupArn;
 use spot_interrupt_handler::plan::node::Annotation;
@@ -56,6 +57,11 @@ pub fn all() -> Vec<Subject> {
         quick("annotation", annotation),
         quick("arn", arn),
         quick("endpoint", endpoint),
+        Subject {
+            name: "log",
+            cost: 4,
+            run: Box::new(log),
+        },
         Subject {
             name: "scenario",
             cost: 4,
@@ -279,6 +285,21 @@ fn scenario(bytes: &[u8]) -> String {
     }
 }
 
+/// Lines of a log. Whatever is drawn of them is within its bounds, and none of it is theirs.
+fn log(bytes: &[u8]) -> String {
+    let mut log = Log::default();
+    text(bytes).lines().for_each(|line| log.read(line));
+    let stories = log.stories();
+    for form in [Form::Html, Form::Svg] {
+        let drawn = draw(&stories, form);
+        for wrong in ["<script", "<b>", "NaN", "inf\"", "=\"-"] {
+            assert!(!drawn.contains(wrong), "{wrong} in {drawn}");
+        }
+    }
+    let pods: usize = stories.iter().map(|story| story.pods.len()).sum();
+    format!("{} of {pods} pods", stories.len().min(9))
+}
+
 /// Arguments, one a line. Whatever is accepted is within its bounds.
 fn flags(bytes: &[u8]) -> String {
     let arguments = text(bytes);
@@ -307,7 +328,8 @@ fn flags(bytes: &[u8]) -> String {
             assert!(count > 0, "no interruptions");
             "random".to_owned()
         }
-        Ok(Command::MockImds { .. }) => "mock-imds".to_owned(),
+        Ok(Command::Report { .. }) => "report".to_owned(),
+        Ok(Command::MockImds(_)) => "mock-imds".to_owned(),
         Err(error) => {
             assert!(!error.to_string().is_empty(), "an error without words");
             format!("{:?}", error.kind())

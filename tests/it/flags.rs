@@ -25,7 +25,8 @@ fn parse(flags: &[&str], variables: &[(&str, &str)]) -> Result<RunConfig, clap::
         Command::Run(config) => Ok(*config),
         other @ (Command::Simulate { .. }
         | Command::SimulateRandom { .. }
-        | Command::MockImds { .. }) => panic!("{other:?}"),
+        | Command::Report { .. }
+        | Command::MockImds(_)) => panic!("{other:?}"),
     }
 }
 

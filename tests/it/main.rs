@@ -9,9 +9,9 @@ mod conformance;
 mod control_plane;
 mod control_plane_smoke;
 mod defects;
+mod discovery;
 // What the tests leave over of these two, the figures use.
 #[allow(dead_code)]
-mod discovery;
 mod dockerfile;
 mod faults;
 mod flags;
@@ -22,6 +22,8 @@ mod log_contract;
 mod log_schema;
 mod manifests;
 mod metadata;
+mod metadata_wire;
+mod picture;
 mod scripted;
 mod seeds;
 mod sim_api;

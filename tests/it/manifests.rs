@@ -24,11 +24,12 @@ use crate::control_plane::{ControlPlane, create_namespace};
 use rendering::{COMPONENTS, Copy, documents, named};
 
 /// The base and what is made of it for other nodes.
-const VARIANTS: [&str; 4] = [
+const VARIANTS: [&str; 5] = [
     "base",
     "overlays/spot-node-group",
     "overlays/managed-node-group",
     "overlays/karpenter",
+    "overlays/local-mock",
 ];
 
 /// No component, each, each pair, and all together. Two identities in one agent are no combination.
@@ -81,7 +82,12 @@ async fn every_overlay_with_every_component_is_accepted() {
     assert_eq!(copy.folders("kustomize/components"), COMPONENTS);
     assert_eq!(
         copy.folders("kustomize/overlays"),
-        ["karpenter", "managed-node-group", "spot-node-group"]
+        [
+            "karpenter",
+            "local-mock",
+            "managed-node-group",
+            "spot-node-group"
+        ]
     );
 
     let mut all = Vec::new();
@@ -139,6 +145,15 @@ async fn every_other_kustomization_is_accepted() {
         let accepted = dry_run(plane, &rendered).await;
         let accepted = accepted.unwrap_or_else(|complaint| panic!("{folder}: {complaint}"));
         assert_eq!(accepted.len(), documents(&rendered).count(), "{folder}");
+    }
+}
+
+#[test]
+fn the_agent_does_not_depend_on_what_it_evicts() {
+    let daemon_set = include_str!("../../deploy/kustomize/base/daemonset.yaml");
+    // The cluster's DNS may be on this node, and is evicted with the others; the pod network goes with its node.
+    for setting in ["dnsPolicy: Default", "hostNetwork: true"] {
+        assert!(daemon_set.contains(setting), "{setting}");
     }
 }
 

@@ -156,11 +156,19 @@ async fn ask(
 
 #[tokio::test]
 async fn the_mock_metadata_service_prints_where_it_is_and_has_the_notice_appear() {
-    let mut child = command(&["mock-imds", "--port", "0", "--notice-after", "0s"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
+    let mut child = command(&[
+        "mock-imds",
+        "--port",
+        "0",
+        "--control-port",
+        "0",
+        "--notice-after",
+        "0s",
+    ])
+    .stdin(Stdio::null())
+    .stdout(Stdio::piped())
+    .spawn()
+    .expect("the program starts");
     let mut lines = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
     let first = timeout(WITHIN, lines.next_line())
         .await

@@ -252,17 +252,27 @@ fn markdown_has_one_sentence_a_line() {
     assert_eq!(crowded, Vec::<String>::new());
 }
 
-#[test]
-fn every_test_that_the_page_about_the_drain_names_is_there() {
-    let page = include_str!("../../docs/drain.md");
-    let texts = ["src/plan", "tests/it"].map(sources);
-    let sources: String = texts.into_iter().flatten().map(|(_, text)| text).collect();
+/// The tests named in the last columns of a page's tables.
+fn tests_named_in(page: &str) -> Vec<&str> {
     let rows = page.lines().filter(|line| line.starts_with("| "));
     let last_columns = rows.skip(1).filter_map(|row| row.rsplit(" | ").next());
-    let mut named = 0;
-    for name in last_columns.flat_map(|column| column.split('`').skip(1).step_by(2)) {
-        assert!(sources.contains(&format!("fn {name}(")), "{name}");
-        named += 1;
+    last_columns
+        .flat_map(|column| column.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_pages_of_cases_name_is_there() {
+    let texts = ["src", "tests/it"].map(sources);
+    let sources: String = texts.into_iter().flatten().map(|(_, text)| text).collect();
+    for page in [
+        include_str!("../../docs/drain.md"),
+        include_str!("../../docs/load-balancer.md"),
+    ] {
+        let named = tests_named_in(page);
+        for name in &named {
+            assert!(sources.contains(&format!("fn {name}(")), "{name}");
+        }
+        assert!(named.len() > 30, "{} tests are named", named.len());
     }
-    assert!(named > 30, "{named} tests are named");
 }

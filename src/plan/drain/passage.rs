@@ -385,6 +385,7 @@ impl Pod {
             Call::Evict => PodNews::Evicted {
                 attempts,
                 grace_given: given,
+                wave: self.view.wave(),
             },
             Call::Delete(reason) => {
                 self.record.deleted = true;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::stage::{Stage, failed, node, policy, silent};
 use crate::plan::action::{FailureKind, Outcome, Request};
 use crate::plan::fact::Fact;
+use crate::plan::node::{LabelWrite, NodeView};
 
 fn is_patch(request: &Request) -> bool {
     matches!(request, Request::Cordon(_))
@@ -100,4 +101,37 @@ fn a_node_that_is_not_out_of_service_at_the_verdict_has_no_time_of_it() {
     let mut stage = Stage::interrupted(policy(), 120.0);
     stage.forward_to(110.0);
     assert_eq!(stage.summary().cordoned_after, None);
+}
+
+#[test]
+fn a_label_that_is_there_is_left_alone_unless_it_says_false() {
+    for (before, written) in [
+        (None, LabelWrite::Set),
+        (Some("false"), LabelWrite::Set),
+        (Some("true"), LabelWrite::Keep),
+        (Some("karpenter"), LabelWrite::Keep),
+        (Some(""), LabelWrite::Keep),
+    ] {
+        let mut stage = Stage::interrupted(policy(), 120.0);
+        let view = NodeView {
+            exclusion_label: before.map(str::to_owned),
+            ..node()
+        };
+        stage.answer(&Request::ReadNode, Outcome::Node(view));
+        let patches: Vec<_> = stage
+            .open_requests()
+            .into_iter()
+            .filter_map(|request| match request {
+                Request::Cordon(patch) => Some(patch),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(patches.len(), 1, "{before:?}");
+        assert_eq!(patches[0].label, written, "{before:?}");
+        let recorded = patches[0]
+            .record
+            .as_ref()
+            .map(|record| &record.label_before);
+        assert_eq!(recorded, Some(&before.map(str::to_owned)), "{before:?}");
+    }
 }

@@ -5,9 +5,11 @@ use super::stage::{
 };
 use crate::plan::Policy;
 use crate::plan::action::{FailureKind, Outcome, Request};
+use crate::plan::budget::Grace;
 use crate::plan::drain::JobPods;
+use crate::plan::fact::PodNews;
 use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
-use crate::plan::pod::{Owner, PodProgress, PodView, StartWish};
+use crate::plan::pod::{Owner, PodProgress, PodView, StartWish, Wave};
 
 fn critical(name: &str, grace: u32) -> PodView {
     PodView {
@@ -81,6 +83,30 @@ fn a_termination_whose_time_is_over_holds_no_critical_pod_up() {
     assert_eq!(stage.pod_calls(), []);
     stage.forward_to(15.0);
     assert_eq!(stage.pod_calls(), [("evict", "dns", None)]);
+}
+
+#[test]
+fn each_eviction_is_told_with_the_wave_it_belongs_to() {
+    let listed = vec![critical("dns", 30), pod("web", 30)];
+    let mut stage = Stage::draining(policy(), 120.0, listed);
+    for (view, wave) in [
+        (pod("web", 30), Wave::Ordinary),
+        (critical("dns", 30), Wave::Critical),
+    ] {
+        let name = &*view.pod.name;
+        stage.answer_pod(name, Outcome::Done);
+        stage.watch(seen(PodView {
+            priority: view.priority,
+            ..terminating(name, 30, 30, 5.0)
+        }));
+        let expected = PodNews::Evicted {
+            attempts: 1,
+            grace_given: Grace::from_secs(30),
+            wave,
+        };
+        assert_eq!(stage.news_of(name), [&expected]);
+        stage.watch(gone(name));
+    }
 }
 
 #[test]

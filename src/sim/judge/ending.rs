@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Judge, MOST_OTHER_CALLS, is_evictable, is_excluded};
-use crate::plan::binding::TargetId;
 use crate::plan::time::Moment;
 use crate::sim::World;
 use crate::sim::balancer::Registration;
@@ -15,6 +14,10 @@ use crate::sim::setting::{Deed, Happening, Setting};
 /// When the weather has been clear for so long, whatever was under way has ended (twelve seconds at most), has been tried
 /// again (two more), and has been answered.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The last (de)registration begins five seconds before the deadline; a controller is waited for ten at most, and the
+/// bindings are asked for every four.
+const FOUND_AND_LEFT: Duration = Duration::from_secs(5 + 10 + 5);
 
 /// A verdict may not know of what happened this shortly before it.
 const NEWS_TAKE: Duration = Duration::from_secs(8);
@@ -166,14 +169,27 @@ impl Judge {
         if refuses_access(setting, Service::Balancer) {
             return;
         }
-        let services = [Service::Balancer, Service::Metadata];
+        let named = [Service::Balancer, Service::Metadata];
         let owed = |deadline| (Moment::ORIGIN, deadline - Duration::from_secs(5));
-        if self.fair_chance(weather, &services, owed).is_none() {
-            return;
-        }
+        let is_owed = self.fair_chance(weather, &named, owed).is_some();
+        // What only bindings name has to be found out first, and may be left to its controller for ten seconds.
+        let found = [Service::Kubernetes, Service::Balancer, Service::Metadata];
+        let owed = |deadline| (Moment::ORIGIN, deadline - FOUND_AND_LEFT);
+        let is_owed_if_bound = !refuses_access(setting, Service::Kubernetes)
+            && self.fair_chance(weather, &found, owed).is_some();
         for (arn, group) in world.balancer.groups() {
+            let is_bound = setting.front.bound(arn).is_some()
+                || setting
+                    .front
+                    .gateway
+                    .as_ref()
+                    .is_some_and(|gateway| gateway.group == *arn);
+            let is_owed = if is_bound { is_owed_if_bound } else { is_owed };
+            if !is_owed || !self.answers_for(arn) {
+                continue;
+            }
             for (target, registration) in &group.targets {
-                let is_own = target.id == TargetId::Instance(Setting::instance_id());
+                let is_own = self.is_own_target(&target.id);
                 if is_own && *registration == Registration::Healthy {
                     let detail = format!("{} of {}", target.port, arn.as_str());
                     let rule = "every registered port is draining as soon as the weather allows";

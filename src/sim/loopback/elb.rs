@@ -43,7 +43,7 @@ pub(super) async fn answer(stage: Arc<Stage>, request: Read) -> Response<Body> {
         Err(refusal) => (StatusCode::BAD_REQUEST, failure(&refusal)),
     };
     let group = form.get("TargetGroupArn").cloned().unwrap_or_default();
-    stage.record(Service::Balancer, verb, group, status.as_u16());
+    stage.record(Service::Balancer, verb, group, status.as_u16(), None);
     text(status, "text/xml", body)
 }
 

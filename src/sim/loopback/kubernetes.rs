@@ -82,6 +82,7 @@ pub(super) async fn answer(stage: Arc<Stage>, request: Read) -> Response<Body> {
         verb,
         object,
         response.status().as_u16(),
+        None,
     );
     response
 }

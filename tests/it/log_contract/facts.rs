@@ -12,7 +12,7 @@ use spot_interrupt_handler::plan::fact::{
 };
 use spot_interrupt_handler::plan::id::{InstanceId, PodRef, PodUid, TargetGroupArn};
 use spot_interrupt_handler::plan::notice::Origin;
-use spot_interrupt_handler::plan::pod::Owner;
+use spot_interrupt_handler::plan::pod::{Owner, Wave};
 use spot_interrupt_handler::plan::time::WallTime;
 
 const TIME: WallTime = WallTime::from_millis(1_800_000_120_000);
@@ -144,10 +144,13 @@ fn pods() -> Vec<Fact> {
         owner: None,
         ..owned.clone()
     };
-    let mut news = vec![PodNews::Evicted {
-        attempts: 1,
-        grace_given: Grace::from_secs(42),
-    }];
+    let mut news: Vec<PodNews> = [Wave::Ordinary, Wave::Critical]
+        .map(|wave| PodNews::Evicted {
+            attempts: 1,
+            grace_given: Grace::from_secs(42),
+            wave,
+        })
+        .to_vec();
     let blocks = [
         BlockReason::Budget,
         BlockReason::TwoBudgets,

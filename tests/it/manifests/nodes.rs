@@ -20,7 +20,7 @@ const EKS_SPOT: (&str, &str) = ("eks.amazonaws.com/capacityType", "SPOT");
 const KARPENTER_SPOT: (&str, &str) = ("karpenter.sh/capacity-type", "spot");
 const COMPUTE: &str = "eks.amazonaws.com/compute-type";
 
-const SAMPLES: [Sample; 16] = [
+const SAMPLES: [Sample; 17] = [
     ("own spot", &[LINUX, OWN_SPOT], Some("spot-node-group")),
     ("own on-demand", &[LINUX, ("lifecycle", "OnDemand")], None),
     ("EKS spot", &[LINUX, EKS_SPOT], Some("managed-node-group")),
@@ -43,6 +43,11 @@ const SAMPLES: [Sample; 16] = [
         "Karpenter reserved",
         &[LINUX, ("karpenter.sh/capacity-type", "reserved")],
         None,
+    ),
+    (
+        "laptop",
+        &[LINUX, ("spot-interrupt-handler/mock", "true")],
+        Some("local-mock"),
     ),
     ("unlabelled", &[LINUX], None),
     ("Windows own spot", &[WINDOWS, OWN_SPOT], None),
@@ -167,6 +172,12 @@ async fn what_an_overlay_or_component_sets_arrives_in_the_agent() {
             "true",
         ),
         (
+            "overlays/local-mock",
+            vec![],
+            "SIH_IMDS_ENDPOINT",
+            "http://127.0.0.1:1338",
+        ),
+        (
             "base",
             vec!["pod-identity"],
             "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -197,4 +208,27 @@ async fn what_an_overlay_or_component_sets_arrives_in_the_agent() {
             .expect("it can be rendered")
             .contains("eks.amazonaws.com/role-arn: arn:aws:iam::")
     );
+}
+
+#[tokio::test]
+async fn the_metadata_service_of_a_laptop_takes_its_arguments() {
+    let copy = Copy::new();
+    let Ok(rendered) = copy.combine("overlays/local-mock", &[], None).await else {
+        // Without kubectl the tests above say so.
+        return;
+    };
+    let line = rendered
+        .lines()
+        .position(|line| line.trim() == "- mock-imds");
+    let arguments = rendered.lines().skip(line.expect("the command"));
+    let arguments = arguments.map_while(|line| line.trim().strip_prefix("- "));
+    let command = std::iter::once("spot-interrupt-handler").chain(arguments);
+    let command = command.map(std::ffi::OsString::from);
+    match spot_interrupt_handler::args::parse(command, |_| None) {
+        Ok(spot_interrupt_handler::args::Command::MockImds(config)) => {
+            assert_eq!(config.address.to_string(), "127.0.0.1:1338");
+            assert_eq!(config.control_port, 1339);
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -9,11 +9,12 @@ use serde_json::Value;
 use crate::control_plane::kubectl;
 
 /// The folders of `deploy/kustomize/components`.
-pub const COMPONENTS: [&str; 6] = [
+pub const COMPONENTS: [&str; 7] = [
     "confine-evictions",
     "dry-run",
     "flow-schema",
     "irsa",
+    "mock-imds",
     "pod-identity",
     "pod-network",
 ];
