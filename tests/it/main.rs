@@ -23,6 +23,7 @@ mod log_schema;
 mod manifests;
 mod metadata;
 mod metadata_wire;
+mod moto;
 mod picture;
 mod scripted;
 mod seeds;
