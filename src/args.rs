@@ -4,24 +4,20 @@
 //! an empty variable counts as unset. Nothing else of the program reads the environment.
 
 mod mock;
+mod run;
 mod value;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::duration;
-use crate::imds;
+use crate::balancer::Proxy;
 use crate::mock_imds::MockConfig;
 use crate::picture::Form;
-use crate::plan::budget::Margins;
-use crate::plan::drain::{JobPods, OnBlocked};
+use crate::plan::Policy;
 use crate::plan::id::{NodeName, PodUid};
-use crate::plan::targets::ConfiguredGroup;
-use crate::plan::{Effect, Mode, Policy};
 use crate::telemetry::LogFormat;
 use mock::MockImdsArgs;
 
@@ -42,80 +38,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     /// The agent: watches for a notice, then cordons, drains and deregisters this node.
-    Run(Box<RunArgs>),
+    Run(Box<run::RunArgs>),
     /// Plays an interruption on loopback, with a metadata service, a Kubernetes API and a load balancer of its own.
     Simulate(SimulateArgs),
     /// Draws the interruptions of a log: their pods, target groups, counts and warnings, on one page.
     Report(ReportArgs),
     /// Serves instance metadata with a notice, for trying the agent on a machine that is no EC2 instance.
     MockImds(MockImdsArgs),
-}
-
-#[derive(Debug, Args)]
-struct RunArgs {
-    /// The node the agent runs on [env also: NODE_NAME].
-    #[arg(long, env = "SIH_NODE_NAME", value_name = "NAME", value_parser = value::node_name)]
-    node_name: Option<NodeName>,
-    /// The UID of the pod the agent runs in, so that it never evicts itself [env also: POD_UID].
-    #[arg(long, env = "SIH_POD_UID")]
-    pod_uid: Option<String>,
-    /// The metadata service [env also: AWS_EC2_METADATA_SERVICE_ENDPOINT; default: http://169.254.169.254].
-    #[arg(long, env = "SIH_IMDS_ENDPOINT", value_name = "URL")]
-    imds_endpoint: Option<String>,
-    /// Allows a metadata service that is neither link-local nor on this machine.
-    #[arg(long, env = "SIH_ALLOW_REMOTE_IMDS")]
-    allow_remote_imds: bool,
-    /// How often the metadata service is asked for a notice, 1s to 10s.
-    #[arg(long, env = "SIH_POLL_INTERVAL", value_name = "DURATION", default_value = "5s", value_parser = value::poll_interval)]
-    poll_interval: Duration,
-    /// A target group that is to let go of this instance, with PORT only of that port of it. May be repeated.
-    #[arg(long, env = "SIH_TARGET_GROUP_ARN", value_name = "ARN[:PORT]", value_delimiter = ',', value_parser = value::target_group)]
-    target_group_arn: Vec<ConfiguredGroup>,
-    /// How long before the deadline every pod should have stopped, up to 60s.
-    #[arg(long, env = "SIH_END_MARGIN", value_name = "DURATION", default_value = "8s", value_parser = value::up_to_a_minute)]
-    end_margin: Duration,
-    /// The same for a pod that mounts a volume claim, up to 60s.
-    #[arg(long, env = "SIH_VOLUME_MARGIN", value_name = "DURATION", default_value = "15s", value_parser = value::up_to_a_minute)]
-    volume_margin: Duration,
-    /// The most of a pod's grace period that is insisted on against a disruption budget.
-    #[arg(long, env = "SIH_KEPT_GRACE", value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
-    kept_grace: Duration,
-    /// How much of an interruption is answered: everything; beside another drainer the load balancers alone; or nothing.
-    #[arg(long, env = "SIH_MODE", value_enum, default_value = "full")]
-    mode: ModeArg,
-    /// Has the API server check every write without doing it, and leaves target groups alone.
-    #[arg(long, env = "SIH_DRY_RUN")]
-    dry_run: bool,
-    /// What happens at the last useful moment to a pod whose budget allows no eviction.
-    #[arg(long, env = "SIH_ON_BLOCKED", value_enum, default_value = "delete")]
-    on_blocked: OnBlockedArg,
-    /// When the pods of Jobs are evicted: now, with the others, or late, so that their work may still end.
-    #[arg(long, env = "SIH_JOB_PODS", value_enum, default_value = "now")]
-    job_pods: JobPodsArg,
-    /// How many evictions are in flight at most, 1 to 90.
-    #[arg(long, env = "SIH_MAX_IN_FLIGHT", value_name = "N", default_value = "64", value_parser = clap::value_parser!(u8).range(1..=90))]
-    max_in_flight: u8,
-    /// How often a line says that the agent is alive.
-    #[arg(long, env = "SIH_HEARTBEAT_INTERVAL", value_name = "DURATION", default_value = "60s", value_parser = value::at_least_a_second)]
-    heartbeat_interval: Duration,
-    /// The cluster's name, for the log.
-    #[arg(long, env = "SIH_CLUSTER_NAME")]
-    cluster_name: Option<String>,
-    /// The kubeconfig context, outside a cluster.
-    #[arg(long, env = "SIH_CONTEXT")]
-    context: Option<String>,
-    #[command(flatten)]
-    log: LogArgs,
-}
-
-#[derive(Debug, Args)]
-struct LogArgs {
-    /// The form of the log [default: text on a terminal, else json].
-    #[arg(long, env = "SIH_LOG_FORMAT", value_enum)]
-    log_format: Option<LogFormat>,
-    /// The lowest level that is logged; debug and trace add the libraries' diagnostics on stderr.
-    #[arg(long, env = "SIH_LOG_LEVEL", value_enum, default_value = "info")]
-    log_level: LogLevel,
 }
 
 #[derive(Debug, Args)]
@@ -182,25 +111,6 @@ pub enum LogLevel {
     Trace,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModeArg {
-    Full,
-    DeregisterOnly,
-    Observe,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum JobPodsArg {
-    Now,
-    Late,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OnBlockedArg {
-    Delete,
-    Wait,
-}
-
 /// What is to be done, checked.
 #[derive(Debug)]
 pub enum Command {
@@ -242,6 +152,8 @@ pub struct RunConfig {
     pub agent: Option<PodUid>,
     /// Where the metadata service is.
     pub metadata: String,
+    /// The way to AWS.
+    pub proxy: Option<Proxy>,
     /// What the planner is told.
     pub policy: Policy,
     /// The cluster's name.
@@ -268,9 +180,9 @@ pub fn parse(
     }
     let matches = cli.try_get_matches_from_mut(arguments)?;
     match Cli::from_arg_matches(&matches)?.command {
-        CliCommand::Run(args) => {
-            run_config(*args, &environment).map(|config| Command::Run(Box::new(config)))
-        }
+        CliCommand::Run(args) => args
+            .config(&environment)
+            .map(|config| Command::Run(Box::new(config))),
         CliCommand::Simulate(args) => Ok(match args.random {
             Some(count) => Command::SimulateRandom {
                 count,
@@ -305,90 +217,6 @@ fn forget_empty_variables(
     for id in empty {
         *command = std::mem::take(command).mut_arg(id, |argument| argument.env(Resettable::Reset));
     }
-}
-
-fn run_config(
-    args: RunArgs,
-    environment: &impl Fn(&str) -> Option<OsString>,
-) -> Result<RunConfig, clap::Error> {
-    let variable = |name: &str| {
-        environment(name)
-            .map(|value| value.to_string_lossy().into_owned())
-            .filter(|value| !value.is_empty())
-    };
-    let node = match (args.node_name, variable("NODE_NAME")) {
-        (Some(node), _) => node,
-        (None, Some(text)) => value::node_name(&text)
-            .map_err(|error| usage(format!("invalid value '{text}' of NODE_NAME: {error}")))?,
-        (None, None) => {
-            return Err(usage(
-                "the node's name is not known: give --node-name, SIH_NODE_NAME or NODE_NAME"
-                    .to_owned(),
-            ));
-        }
-    };
-    let metadata = args
-        .imds_endpoint
-        .or_else(|| variable("AWS_EC2_METADATA_SERVICE_ENDPOINT"))
-        .unwrap_or_else(
-            || match variable("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE") {
-                Some(mode) if mode.eq_ignore_ascii_case("ipv6") => DEFAULT_METADATA_IPV6.to_owned(),
-                Some(_) | None => DEFAULT_METADATA.to_owned(),
-            },
-        );
-    let is_local = imds::endpoint_is_local(&metadata).map_err(|error| {
-        usage(format!(
-            "invalid value '{metadata}' for '--imds-endpoint <URL>': {error}"
-        ))
-    })?;
-    if !is_local && !args.allow_remote_imds {
-        return Err(usage(format!(
-            "refused value '{metadata}' for '--imds-endpoint <URL>': it is neither link-local nor on this machine, and whoever \
-             serves it can have this node drained; --allow-remote-imds allows it"
-        )));
-    }
-    Ok(RunConfig {
-        node,
-        agent: args
-            .pod_uid
-            .or_else(|| variable("POD_UID"))
-            .map(PodUid::new),
-        metadata,
-        policy: Policy {
-            mode: match args.mode {
-                ModeArg::Full => Mode::Full,
-                ModeArg::DeregisterOnly => Mode::DeregisterOnly,
-                ModeArg::Observe => Mode::Observe,
-            },
-            effect: if args.dry_run {
-                Effect::Rehearsed
-            } else {
-                Effect::Real
-            },
-            poll_interval: args.poll_interval,
-            heartbeat_interval: args.heartbeat_interval,
-            margins: Margins {
-                end: args.end_margin,
-                volume: args.volume_margin,
-                kept_grace: args.kept_grace,
-            },
-            on_blocked: match args.on_blocked {
-                OnBlockedArg::Delete => OnBlocked::Delete,
-                OnBlockedArg::Wait => OnBlocked::Wait,
-            },
-            job_pods: match args.job_pods {
-                JobPodsArg::Now => JobPods::Now,
-                JobPodsArg::Late => JobPods::Late,
-            },
-            max_in_flight: args.max_in_flight.into(),
-            groups: args.target_group_arn,
-            ..Policy::default()
-        },
-        cluster: args.cluster_name,
-        context: args.context,
-        log_format: args.log.log_format.unwrap_or_else(LogFormat::for_stdout),
-        log_level: args.log.log_level,
-    })
 }
 
 fn usage(message: String) -> clap::Error {

@@ -237,7 +237,7 @@ impl From<BalancerError> for Failure {
     fn from(error: BalancerError) -> Self {
         let (kind, http_status) = match &error {
             BalancerError::Unreachable(cause) => (connect_failure(cause), None),
-            BalancerError::NoCredentials(_) => {
+            BalancerError::NoCredentials(_) | BalancerError::NoRegion => {
                 (FailureKind::Unreachable(ConnectFailure::Other), None)
             }
             BalancerError::Lost(_) => (FailureKind::Lost, None),

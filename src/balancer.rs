@@ -2,33 +2,29 @@
 //!
 //! Nothing of AWS is touched before the first call: no configuration is read, no certificate parsed.
 
-use std::error::Error;
-use std::time::Duration;
+mod answer;
+mod client;
+mod proxy;
 
-use aws_config::retry::RetryConfig;
-use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::provider::error::CredentialsError;
+use std::net::IpAddr;
+
+use aws_config::Region;
 use aws_sdk_elasticloadbalancingv2::Client;
-use aws_sdk_elasticloadbalancingv2::config::{self, Credentials};
-use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_elasticloadbalancingv2::types::{
-    TargetDescription, TargetHealth, TargetHealthReasonEnum, TargetHealthStateEnum,
-};
-use aws_smithy_http_client::tls;
+use aws_sdk_elasticloadbalancingv2::config;
+use aws_sdk_elasticloadbalancingv2::error::SdkError;
+use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use tokio::sync::Mutex;
 
-use crate::plan::action::{Ports, Target, TargetState};
+pub use proxy::{Proxy, UnusableProxy};
+
+use crate::plan::action::{Ports, Target};
 use crate::plan::binding::{GroupTag, ListedGroup, Marker, TargetId};
 use crate::plan::id::TargetGroupArn;
 use crate::ports::{Balancer, BalancerError};
 
-/// The service answers in tens of milliseconds; the SDK itself would wait for ever (measured).
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
-
-/// A SYN is sent again after one second: this allows for one loss.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// As many groups as a page may have
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html>).
+const PAGE_SIZE: i32 = 400;
 
 /// The load balancers of this account.
 #[derive(Debug)]
@@ -41,19 +37,19 @@ pub struct Elbv2 {
 /// Where endpoint and credentials come from.
 #[derive(Debug)]
 enum Origin {
-    /// The SDK's ordinary chain.
-    Chain,
+    /// The SDK's ordinary chain, by way of a proxy if there is one.
+    Chain(Option<Proxy>),
     /// An endpoint that takes any credentials, for the simulation.
     Endpoint(String),
 }
 
 impl Elbv2 {
     /// The service as the SDK finds it: environment, profile, web identity, Pod Identity, instance
-    /// role. Reads nothing yet.
+    /// role. What of AWS is reached over TLS is reached through the proxy. Reads nothing yet.
     #[must_use]
-    pub const fn new() -> Self {
+    pub const fn new(proxy: Option<Proxy>) -> Self {
         Self {
-            origin: Origin::Chain,
+            origin: Origin::Chain(proxy),
             client: Mutex::const_new(None),
         }
     }
@@ -67,50 +63,28 @@ impl Elbv2 {
         }
     }
 
-    /// The client; the first call decides where it looks for credentials.
-    async fn client(&self, group: &TargetGroupArn) -> Client {
+    /// The client. The first call decides where it looks for credentials: in the region of the group that it is
+    /// about, or where the SDK's chain says that we are.
+    async fn client(&self, group: Option<&TargetGroupArn>) -> Client {
         let mut kept = self.client.lock().await;
         if let Some(client) = kept.as_ref() {
             return client.clone();
         }
-        let client = self.connect(group.region()).await;
-        *kept = Some(client.clone());
+        let client = client::connect(&self.origin, group.map(TargetGroupArn::region)).await;
+        // Without a region it is good for nothing, and the next call may know one.
+        if client.config().region().is_some() {
+            *kept = Some(client.clone());
+        }
         client
     }
 
-    async fn connect(&self, region: &str) -> Client {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(
-                tls::rustls_provider::CryptoMode::Ring,
-            ))
-            .build_https();
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .build();
-        // A call goes to its target group's own region. This one is where credentials are asked for, and
-        // a group of the same partition is the best guess: us-east-1 has no STS for China.
-        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http)
-            .region(Region::new(region.to_owned()))
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        let loader = match &self.origin {
-            Origin::Chain => loader,
-            Origin::Endpoint(endpoint) => {
-                loader
-                    .endpoint_url(endpoint)
-                    .credentials_provider(Credentials::new(
-                        "simulated",
-                        "simulated",
-                        None,
-                        None,
-                        "simulation",
-                    ))
-            }
-        };
-        Client::new(&loader.load().await)
+    /// The client for what is about a whole region.
+    async fn client_of_region(&self) -> Result<Client, BalancerError> {
+        let client = self.client(None).await;
+        match client.config().region() {
+            Some(_) => Ok(client),
+            None => Err(BalancerError::NoRegion),
+        }
     }
 
     /// Makes the next call start with a new client, and so with new credentials, when these have
@@ -126,29 +100,54 @@ impl Elbv2 {
     }
 }
 
-impl Default for Elbv2 {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Balancer for Elbv2 {
     async fn warm(&self) -> Result<(), BalancerError> {
-        Ok(())
+        client::warm(&self.client_of_region().await?).await
     }
 
     async fn groups(
         &self,
-        _from: Option<&Marker>,
+        from: Option<&Marker>,
     ) -> Result<(Vec<ListedGroup>, Option<Marker>), BalancerError> {
-        Ok((Vec::new(), None))
+        let result = self
+            .client_of_region()
+            .await?
+            .describe_target_groups()
+            .page_size(PAGE_SIZE)
+            .set_marker(from.map(|Marker(marker)| marker.clone()))
+            .send()
+            .await
+            .map_err(answer::error);
+        let page = self.renew_if_expired(result).await?;
+        let groups = page.target_groups().iter().filter_map(answer::listed);
+        let next = page.next_marker().filter(|marker| !marker.is_empty());
+        Ok((
+            groups.collect(),
+            next.map(|marker| Marker(marker.to_owned())),
+        ))
     }
 
     async fn tags(
         &self,
-        _groups: &[TargetGroupArn],
+        groups: &[TargetGroupArn],
     ) -> Result<Vec<(TargetGroupArn, Vec<GroupTag>)>, BalancerError> {
-        Ok(Vec::new())
+        let Some(first) = groups.first() else {
+            return Ok(Vec::new());
+        };
+        let arns = groups.iter().map(|group| group.as_str().to_owned());
+        let result = self
+            .client(Some(first))
+            .await
+            .describe_tags()
+            .set_resource_arns(Some(arns.collect()))
+            .customize()
+            .config_override(in_region_of(first))
+            .send()
+            .await
+            .map_err(answer::error);
+        let output = self.renew_if_expired(result).await?;
+        let described = output.tag_descriptions().iter();
+        Ok(described.filter_map(answer::tagged).collect())
     }
 
     async fn targets(
@@ -162,9 +161,8 @@ impl Balancer for Elbv2 {
             Ports::All => None,
             Ports::Only(port) => Some(vec![description(target, port)]),
         };
-        let own = target.to_string();
         let result = self
-            .client(group)
+            .client(Some(group))
             .await
             .describe_target_health()
             .target_group_arn(group.as_str())
@@ -173,7 +171,7 @@ impl Balancer for Elbv2 {
             .config_override(in_region_of(group))
             .send()
             .await
-            .map_err(error);
+            .map_err(answer::error);
         let output = self.renew_if_expired(result).await?;
         Ok(output
             .target_health_descriptions()
@@ -181,14 +179,14 @@ impl Balancer for Elbv2 {
             .filter_map(|description| {
                 let described = description.target()?;
                 let port = u16::try_from(described.port()?).ok()?;
-                let is_ours = described.id() == Some(own.as_str());
+                let is_ours = described.id().is_some_and(|id| names(id, target));
                 let is_asked = match ports {
                     Ports::All => true,
                     Ports::Only(only) => port == only,
                 };
                 (is_ours && is_asked).then(|| Target {
                     port,
-                    state: state(description.target_health()),
+                    state: answer::state(description.target_health()),
                 })
             })
             .collect())
@@ -205,7 +203,7 @@ impl Balancer for Elbv2 {
             .map(|port| description(target, *port))
             .collect();
         let result = self
-            .client(group)
+            .client(Some(group))
             .await
             .deregister_targets()
             .target_group_arn(group.as_str())
@@ -220,7 +218,7 @@ impl Balancer for Elbv2 {
             Err(SdkError::ServiceError(refused)) if refused.err().is_invalid_target_exception() => {
                 Ok(())
             }
-            Err(failed) => self.renew_if_expired(Err(error(failed))).await,
+            Err(failed) => self.renew_if_expired(Err(answer::error(failed))).await,
         }
     }
 }
@@ -234,88 +232,14 @@ fn description(target: &TargetId, port: u16) -> TargetDescription {
         .build()
 }
 
+/// Whether this is how the load balancer writes it: an IPv6 address has more than one form.
+fn names(id: &str, target: &TargetId) -> bool {
+    match target {
+        TargetId::Instance(instance) => id == instance.as_str(),
+        TargetId::Address(address) => id.parse::<IpAddr>().is_ok_and(|id| id == *address),
+    }
+}
+
 fn in_region_of(group: &TargetGroupArn) -> config::Builder {
     config::Builder::new().region(Region::new(group.region().to_owned()))
-}
-
-/// The states are an open list: one that is not known is taken for registered.
-fn state(health: Option<&TargetHealth>) -> TargetState {
-    let state = health.and_then(TargetHealth::state);
-    let reason = health.and_then(TargetHealth::reason);
-    match (state, reason) {
-        (Some(TargetHealthStateEnum::Draining), _) => TargetState::Draining,
-        (Some(TargetHealthStateEnum::Unused), Some(TargetHealthReasonEnum::NotRegistered)) => {
-            TargetState::NotRegistered
-        }
-        (Some(_) | None, _) => TargetState::Registered,
-    }
-}
-
-/// Names what happened. The codes of Query services are not modelled one by one, so they are read as
-/// text.
-fn error<E>(error: SdkError<E>) -> BalancerError
-where
-    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-{
-    match error {
-        SdkError::ServiceError(refused) => {
-            let status = refused.raw().status().as_u16();
-            let message = refused.err().message().unwrap_or_default().to_owned();
-            refusal(refused.err().code(), status, message)
-        }
-        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => not_answered(error),
-        // A reply that did not come in time, or whose body did not come whole.
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {
-            BalancerError::Lost(Box::new(error))
-        }
-        other => BalancerError::Lost(Box::new(other)),
-    }
-}
-
-/// The SDK calls everything a failed dispatch that happens before a reply has begun, credentials
-/// that cannot be had among it.
-fn not_answered(error: impl Error + Send + Sync + 'static) -> BalancerError {
-    if cause::<CredentialsError>(&error).is_some() {
-        return BalancerError::NoCredentials(Box::new(error));
-    }
-    match cause::<hyper_util::client::legacy::Error>(&error) {
-        Some(sending) if !sending.is_connect() => BalancerError::Lost(Box::new(error)),
-        Some(_) | None => BalancerError::Unreachable(Box::new(error)),
-    }
-}
-
-fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    std::iter::successors(Some(error), |&error| error.source())
-        .find_map(|error| error.downcast_ref())
-}
-
-fn refusal(code: Option<&str>, status: u16, message: String) -> BalancerError {
-    match (code.unwrap_or_default(), status) {
-        (
-            "Throttling"
-            | "ThrottlingException"
-            | "RequestLimitExceeded"
-            | "TooManyRequestsException",
-            _,
-        )
-        | (_, 429) => BalancerError::Throttled { message },
-        ("ExpiredToken" | "ExpiredTokenException" | "RequestExpired", _) => {
-            BalancerError::ExpiredToken { message }
-        }
-        (
-            "AccessDenied"
-            | "AccessDeniedException"
-            | "UnauthorizedOperation"
-            | "OptInRequired"
-            | "SignatureDoesNotMatch"
-            | "InvalidClientTokenId"
-            | "UnrecognizedClientException"
-            | "MissingAuthenticationToken",
-            _,
-        )
-        | (_, 401 | 403) => BalancerError::Denied { message },
-        ("TargetGroupNotFound" | "TargetGroupNotFoundException", _) => BalancerError::GroupGone,
-        (_, 400..=499) => BalancerError::Invalid { message },
-        (_, status) => BalancerError::ServerError { status, message },
-    }
 }

@@ -4,10 +4,13 @@
 //! drops its options, and the `Retry-After` of a 429 and its plain text are gone before a caller sees them.
 
 mod answer;
+mod binding;
 mod client;
 mod event;
+mod list;
 mod node;
 mod pod;
+mod service;
 mod source;
 mod watch;
 
@@ -25,7 +28,9 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 pub use answer::read_refusal;
+pub use binding::read_bindings;
 pub use pod::read_pods;
+pub use service::read_services;
 pub use source::{ConnectError, Source};
 pub use watch::read_event;
 
@@ -50,6 +55,7 @@ const EVENT_NAMESPACE: &str = "default";
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A LIST of 242 pods was 1.4 MB, and a kubelet runs 250 at most by default settings; ten times that is no list of pods.
+/// Of a whole cluster's Services or bindings, at 2 KB each, it is eight thousand.
 const LIST_LIMIT: usize = 16 * 1024 * 1024;
 
 /// One object: etcd takes 1.5 MiB by default, and no Node, Pod or Status comes near 1 MiB.
@@ -284,12 +290,17 @@ impl Cluster for KubeCluster {
         Ok(blocked_wish(namespace.metadata.annotations.as_ref()))
     }
 
-    async fn bindings(&self, _api: BindingApi) -> Result<Vec<Binding>, ClusterError> {
-        Ok(Vec::new())
+    async fn bindings(&self, api: BindingApi) -> Result<Vec<Binding>, ClusterError> {
+        let bindings = kube::core::Request::new(binding::list_path(api));
+        let response = self.send(bindings.list(&cached())).await?;
+        read_bindings(&answer::whole_body(response.into_body(), LIST_LIMIT).await?)
     }
 
     async fn services(&self) -> Result<Vec<Service>, ClusterError> {
-        Ok(Vec::new())
+        let services =
+            kube::core::Request::new(k8s_openapi::api::core::v1::Service::url_path(&(), None));
+        let response = self.send(services.list(&cached())).await?;
+        read_services(&answer::whole_body(response.into_body(), LIST_LIMIT).await?)
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {
@@ -315,6 +326,14 @@ fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let texts: Vec<String> = causes.map(ToString::to_string).collect();
     texts.join(": ")
+}
+
+/// As the server's watch cache has it: of what a whole cluster has, the newest state is not worth a question to etcd.
+fn cached() -> ListParams {
+    ListParams {
+        resource_version: Some("0".to_owned()),
+        ..ListParams::default()
+    }
 }
 
 fn nodes() -> kube::core::Request {

@@ -177,6 +177,7 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
             effect: config.policy.effect,
             poll_interval_seconds: config.policy.poll_interval.as_secs_f64(),
             imds_endpoint: config.metadata.clone(),
+            discover: config.policy.discover.clone(),
             target_groups: config.policy.groups.len(),
         },
     };
@@ -205,7 +206,7 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
     let ports = Ports {
         metadata: Imds::new(&config.metadata, clock.clone())?,
         cluster: KubeCluster::connect(source, config.node.clone(), writes, clock.clone()).await?,
-        balancer: Elbv2::new(),
+        balancer: Elbv2::new(config.proxy),
     };
     // The only randomness of the agent: which of the agents that were started together tries again first.
     let seed = RandomState::new().hash_one(config.node.as_str());

@@ -230,6 +230,9 @@ pub enum BalancerError {
     /// No credentials could be had.
     #[error("getting AWS credentials")]
     NoCredentials(#[source] Cause),
+    /// Nobody says which region this is, and the call is about no target group that would.
+    #[error("finding out which region this is")]
+    NoRegion,
     /// The connection broke before the answer was there, or the SDK's own time limit ended the attempt.
     #[error("waiting for the answer of Elastic Load Balancing")]
     Lost(#[source] Cause),

@@ -8,6 +8,7 @@ mod headline;
 mod line;
 mod names;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ use crate::clock::Clock;
 use crate::plan::action::MachineIdentity;
 use crate::plan::fact::{Fact, InterruptionContext};
 use crate::plan::time::{Moment, Now};
-use crate::plan::{Effect, Mode};
+use crate::plan::{Discover, Effect, Mode};
 
 /// Where lines go: to a log, or to the story of a simulation.
 pub trait Outlet: Send + Sync {
@@ -53,6 +54,8 @@ pub struct Configuration {
     pub poll_interval_seconds: f64,
     /// Where it is.
     pub imds_endpoint: String,
+    /// Where target groups are looked for besides.
+    pub discover: BTreeSet<Discover>,
     /// How many target groups were named.
     pub target_groups: usize,
 }

@@ -188,6 +188,7 @@ async fn agent(
             effect: Effect::Real,
             poll_interval_seconds: policy.poll_interval.as_secs_f64(),
             imds_endpoint: metadata,
+            discover: policy.discover.clone(),
             target_groups: policy.groups.len(),
         },
     };

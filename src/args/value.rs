@@ -10,6 +10,7 @@ use super::PictureFile;
 use crate::duration;
 use crate::picture::Form;
 use crate::plan::action::Ports;
+use crate::plan::binding::GroupTag;
 use crate::plan::id::{NodeName, TargetGroupArn};
 use crate::plan::targets::ConfiguredGroup;
 
@@ -102,4 +103,16 @@ pub(super) fn target_group(text: &str) -> Result<ConfiguredGroup, String> {
     };
     let arn = TargetGroupArn::parse(arn).map_err(|error| error.to_string())?;
     Ok(ConfiguredGroup { arn, ports })
+}
+
+/// A key may not be empty, a value may
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_Tag.html>).
+pub(super) fn group_tag(text: &str) -> Result<GroupTag, String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok(GroupTag {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }),
+        Some(_) | None => Err("not a tag: KEY=VALUE is".to_owned()),
+    }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer;
+use super::list::List;
 use crate::annotation::{blocked_wish, start_wish};
 use crate::plan::budget::Grace;
 use crate::plan::id::{PodRef, PodUid, ResourceVersion};
@@ -21,26 +22,9 @@ use crate::ports::ClusterError;
 /// (<https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-config-mirror>).
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
-/// A `PodList`. Each pod becomes its view as soon as it is parsed, so that only one is ever held whole.
-#[derive(Deserialize)]
-struct List {
-    #[serde(rename = "kind")]
-    _kind: ListKind,
-    metadata: ListMetadata,
-    // A list without this field is no list; one without pods has it empty or null.
-    #[serde(deserialize_with = "Option::deserialize")]
-    items: Option<Vec<Item>>,
-}
-
 #[derive(Deserialize)]
 enum ListKind {
     PodList,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListMetadata {
-    resource_version: String,
 }
 
 #[derive(Deserialize)]
@@ -58,15 +42,10 @@ impl From<Pod> for Item {
 /// # Errors
 /// [`ClusterError::Unreadable`] when the body is no such list.
 pub fn read_pods(body: &[u8]) -> Result<(Vec<PodView>, ResourceVersion), ClusterError> {
-    answer::decode(body).map(List::into_parts)
-}
-
-impl List {
-    fn into_parts(self) -> (Vec<PodView>, ResourceVersion) {
-        let items = self.items.unwrap_or_default();
-        let pods = items.into_iter().filter_map(|Item(view)| view).collect();
-        (pods, ResourceVersion::new(self.metadata.resource_version))
-    }
+    let list: List<ListKind, Item> = answer::decode(body)?;
+    let (items, version) = list.into_parts();
+    let pods = items.into_iter().filter_map(|Item(view)| view).collect();
+    Ok((pods, ResourceVersion::new(version)))
 }
 
 /// What a pod says; none when it lacks its name, namespace or UID, without which nothing can be done about it.

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::line::rfc3339;
 use super::names::{
-    block_reason, change_reason, delete_reason, deregistered_state, deregistrar, gone_outcome,
-    left_reason, metadata_cause, outcome, skip_reason, source_name, state_name, stop_reason,
-    target_error, wave_number,
+    block_reason, change_reason, delete_reason, deregistered_state, deregistrar, discover_words,
+    gone_outcome, left_reason, metadata_cause, outcome, skip_reason, source_name, state_name,
+    stop_reason, target_error, wave_number,
 };
 use super::{Configuration, Standing, rounded, seconds};
 use crate::plan::Effect;
@@ -30,7 +30,7 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
                 rounded(configuration.poll_interval_seconds),
             ),
             ("imds_endpoint", json!(configuration.imds_endpoint)),
-            ("discover", json!("none")),
+            ("discover", json!(discover_words(&configuration.discover))),
             ("target_groups", json!(configuration.target_groups)),
             ("resumed", json!(*origin == Origin::Resumed)),
         ],

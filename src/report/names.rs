@@ -1,5 +1,8 @@
 //! The words that stand in fields for the cases of the core's enums: a part of the log's contract.
 
+use std::collections::BTreeSet;
+
+use crate::plan::Discover;
 use crate::plan::fact::{
     AgentState, BlockReason, DeleteReason, DeregisteredState, Deregistrar, GoneOutcome, LeftReason,
     MetadataCause, NoticeChange, SkipReason, Source, StopReason, Summary, TargetErrorKind,
@@ -86,6 +89,15 @@ pub(super) const fn delete_reason(reason: DeleteReason) -> &'static str {
         DeleteReason::Deadline => "deadline",
         DeleteReason::NamespaceTerminating => "namespace_terminating",
     }
+}
+
+/// In the order of the command line's documentation, with commas between.
+pub(super) fn discover_words(places: &BTreeSet<Discover>) -> String {
+    if places.is_empty() {
+        return "none".to_owned();
+    }
+    let words: Vec<&str> = places.iter().map(|place| place.as_str()).collect();
+    words.join(",")
 }
 
 pub(super) const fn source_name(source: Source) -> &'static str {

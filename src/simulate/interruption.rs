@@ -281,6 +281,7 @@ impl<'a, C: Cast> Play<'a, C> {
                 effect: Effect::Real,
                 poll_interval_seconds: policy.poll_interval.as_secs_f64(),
                 imds_endpoint: "simulated".to_owned(),
+                discover: policy.discover.clone(),
                 target_groups: policy.groups.len(),
             },
         };

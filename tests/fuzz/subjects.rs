@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use spot_interrupt_handler::annotation::{read_annotation, write_annotation};
 use spot_interrupt_handler::args::{self, Command};
-use spot_interrupt_handler::cluster::{read_event, read_pods, read_refusal};
+use spot_interrupt_handler::cluster::{
+    read_bindings, read_event, read_pods, read_refusal, read_services,
+};
 use spot_interrupt_handler::imds::{endpoint_is_local, read_date, read_identity, read_notice};
 use spot_interrupt_handler::picture::{Form, Log, draw};
 use spot_interrupt_handler::plan::action::WatchEvent;
@@ -49,6 +51,8 @@ pub fn all() -> Vec<Subject> {
         }),
         quick("status", status),
         quick("pods", pods),
+        quick("bindings", bindings),
+        quick("services", services),
         quick("event", event),
         quick("annotation", annotation),
         quick("arn", arn),
@@ -136,11 +140,7 @@ fn status(bytes: &[u8]) -> String {
 fn pods(bytes: &[u8]) -> String {
     match read_pods(bytes) {
         Ok((pods, _)) => {
-            // What is not asked for is skipped unread, and may be no UTF-8.
-            let list: Value = serde_json::from_str(&text(bytes)).expect("a list is JSON");
-            assert_eq!(list["kind"], "PodList");
-            let listed = list["items"].as_array().map_or(0, Vec::len);
-            assert!(pods.len() <= listed, "more pods than items");
+            assert!(pods.len() <= items_of(bytes, "PodList"), "more than items");
             let first = pods.first();
             format!(
                 "{:?}",
@@ -151,6 +151,58 @@ fn pods(bytes: &[u8]) -> String {
                     pod.termination.is_some()
                 ))
             )
+        }
+        Err(error) => causes(&error),
+    }
+}
+
+/// How many items a list has, which is one of this kind.
+fn items_of(bytes: &[u8], kind: &str) -> usize {
+    // What is not asked for is skipped unread, and may be no UTF-8.
+    let list: Value = serde_json::from_str(&text(bytes)).expect("a list is JSON");
+    assert_eq!(list["kind"], kind);
+    list["items"].as_array().map_or(0, Vec::len)
+}
+
+/// Bindings whose group has an ARN, and nothing of a body that is no list.
+fn bindings(bytes: &[u8]) -> String {
+    match read_bindings(bytes) {
+        Ok(bindings) => {
+            assert!(bindings.len() <= items_of(bytes, "TargetGroupBindingList"));
+            for binding in &bindings {
+                assert!(TargetGroupArn::parse(binding.group.as_str()).is_ok());
+                assert_eq!(binding.name.namespace, binding.service.namespace);
+            }
+            let first = bindings.first().map(|binding| {
+                (
+                    binding.target_type,
+                    binding.account,
+                    binding.kind,
+                    binding.checkpoint.is_some(),
+                    binding.node_selector.requirements.len(),
+                )
+            });
+            format!("{first:?}")
+        }
+        Err(error) => causes(&error),
+    }
+}
+
+/// Services that lead somewhere.
+fn services(bytes: &[u8]) -> String {
+    match read_services(bytes) {
+        Ok(services) => {
+            assert!(services.len() <= items_of(bytes, "ServiceList"));
+            for service in &services {
+                let mut ports = service.ports.iter();
+                let is_outside = ports.any(|port| port.node_port.is_some());
+                assert!(service.selector.is_some() || is_outside, "{service:?}");
+                assert!(service.ports.iter().all(|port| port.node_port != Some(0)));
+            }
+            let first = services
+                .first()
+                .map(|service| (service.traffic, service.ports.len()));
+            format!("{first:?}")
         }
         Err(error) => causes(&error),
     }
@@ -262,6 +314,10 @@ fn flags(bytes: &[u8]) -> String {
             );
             assert!((1..=90).contains(&policy.max_in_flight), "{policy:?}");
             assert!(!config.node.as_str().is_empty(), "a node without a name");
+            for settling in [policy.settling.application, policy.settling.network] {
+                assert!(settling.as_secs() <= 60, "{policy:?}");
+            }
+            assert!(policy.group_tags.iter().all(|tag| !tag.key.is_empty()));
             format!("{:?}", config.log_level)
         }
         Ok(Command::Simulate { speed, .. }) => {

@@ -4,6 +4,7 @@ use spot_interrupt_handler::balancer::Elbv2;
 use spot_interrupt_handler::clock::Clock;
 use spot_interrupt_handler::imds::Imds;
 use spot_interrupt_handler::plan::action::Ports;
+use spot_interrupt_handler::plan::binding::TargetId;
 use spot_interrupt_handler::plan::id::{InstanceId, TargetGroupArn};
 use spot_interrupt_handler::ports::{Balancer, Metadata};
 use tokio::runtime::{Builder, Runtime};
@@ -21,33 +22,45 @@ fn runtime() -> Runtime {
         .expect("a runtime")
 }
 
-/// The body of an answer of the load balancer; the first byte chooses call and status code.
+/// The body of an answer of the load balancer; the first byte chooses call and status code: its highest and
+/// lowest bit the one, those between the other.
 pub fn elb() -> Feed {
     let runtime = runtime();
     let group = TargetGroupArn::parse(ARN).expect("an ARN");
-    let instance = InstanceId::new("i-0123456789abcdef0");
+    let target = TargetId::Instance(InstanceId::new("i-0123456789abcdef0"));
     Box::new(move |bytes| {
         let (choice, body) = bytes.split_first().unwrap_or((&0, &[]));
-        let code = [200, 200, 400, 403, 500, 503][usize::from(choice >> 1) % 6];
+        let code = [200, 200, 400, 403, 500, 503][usize::from(choice >> 1 & 0x1f) % 6];
         runtime.block_on(async {
             let server = Server::replying([typed(code, "text/xml", body)]).await;
             let balancer = Elbv2::at(&server.url);
-            if choice & 1 == 0 {
-                let ports = Ports::Only(80);
-                let result = balancer.targets(&group, &instance, ports).await;
-                if let Ok(targets) = &result {
-                    assert_eq!(code, 200);
-                    assert!(
-                        targets.iter().all(|target| target.port == 80),
-                        "{targets:?}"
-                    );
+            let (is_success, said) = match choice & 1 | choice >> 6 & 2 {
+                0 => {
+                    let ports = Ports::Only(80);
+                    let result = balancer.targets(&group, &target, ports).await;
+                    if let Ok(targets) = &result {
+                        assert!(targets.iter().all(|target| target.port == 80));
+                    }
+                    (result.is_ok(), format!("{result:?}"))
                 }
-                format!("{result:?}")
-            } else {
-                let result = balancer.deregister(&group, &instance, &[80]).await;
-                assert!(result.is_err() || code == 200, "success from HTTP {code}");
-                format!("{result:?}")
-            }
+                1 => {
+                    let result = balancer.deregister(&group, &target, &[80]).await;
+                    (result.is_ok(), format!("{result:?}"))
+                }
+                2 => {
+                    let result = balancer.groups(None).await;
+                    if let Ok((_, next)) = &result {
+                        assert!(next.as_ref().is_none_or(|next| !next.0.is_empty()));
+                    }
+                    (result.is_ok(), format!("{result:?}"))
+                }
+                _ => {
+                    let result = balancer.tags(std::slice::from_ref(&group)).await;
+                    (result.is_ok(), format!("{result:?}"))
+                }
+            };
+            assert!(!is_success || code == 200, "success from HTTP {code}");
+            said
         })
     })
 }

@@ -2,14 +2,20 @@
 
 mod calls;
 mod credentials;
+mod groups;
+mod proxy;
 mod refusals;
+mod surroundings;
 mod waits;
 
+use std::collections::BTreeMap;
+
 use spot_interrupt_handler::balancer::Elbv2;
+use spot_interrupt_handler::plan::binding::TargetId;
 use spot_interrupt_handler::plan::id::{InstanceId, TargetGroupArn};
 use spot_interrupt_handler::ports::{Balancer, BalancerError};
 
-use crate::scripted::{Reply, Server, typed};
+use crate::scripted::{Received, Reply, Server, typed};
 
 const ARN: &str =
     "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/73e2d6bc24d8a067";
@@ -19,16 +25,30 @@ fn group() -> TargetGroupArn {
     TargetGroupArn::parse(ARN).expect("an ARN")
 }
 
-fn instance() -> InstanceId {
-    InstanceId::new(INSTANCE)
+fn instance() -> TargetId {
+    TargetId::Instance(InstanceId::new(INSTANCE))
+}
+
+/// The fields of a request.
+fn form(request: &Received) -> BTreeMap<String, String> {
+    url::form_urlencoded::parse(request.body.as_bytes())
+        .into_owned()
+        .collect()
+}
+
+/// An answer with this in it.
+fn answered(action: &str, result: &str) -> Reply {
+    let body = format!(
+        r#"<{action}Response xmlns="http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/">
+  <{action}Result>{result}</{action}Result>
+  <ResponseMetadata><RequestId>c534f810-f389-11e5-9192-3fff33344cfa</RequestId></ResponseMetadata>
+</{action}Response>"#
+    );
+    typed(200, "text/xml", body)
 }
 
 fn deregistered() -> Reply {
-    let body = r#"<DeregisterTargetsResponse xmlns="http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/">
-  <DeregisterTargetsResult/>
-  <ResponseMetadata><RequestId>42d33edc-f399-11e5-8f09-5f3f4f4a2e2c</RequestId></ResponseMetadata>
-</DeregisterTargetsResponse>"#;
-    typed(200, "text/xml", body)
+    answered("DeregisterTargets", "")
 }
 
 fn refused(status: u16, code: &str) -> Reply {

@@ -3,9 +3,11 @@
 
 mod annotations;
 mod answers;
+mod bindings;
 mod calls;
 mod connections;
 mod credentials;
+mod services;
 mod views;
 mod watching;
 

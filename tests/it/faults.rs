@@ -192,6 +192,7 @@ async fn troubles(neighbour: Neighbour, fault: Fault) -> Vec<String> {
             effect: Effect::Real,
             poll_interval_seconds: 5.0,
             imds_endpoint: format!("http://{metadata}"),
+            discover: policy.discover.clone(),
             target_groups: 1,
         },
     };

@@ -1,11 +1,12 @@
 //! The command line: what is refused, and where values come from.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::time::Duration;
 
 use spot_interrupt_handler::args::{self, Command, RunConfig};
-use spot_interrupt_handler::plan::Policy;
 use spot_interrupt_handler::plan::action::Ports;
+use spot_interrupt_handler::plan::{Discover, Policy};
 
 const ARN: &str =
     "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/73e2d6bc24d8a067";
@@ -62,6 +63,13 @@ fn a_wrong_value_is_refused_with_the_flag_and_the_value() {
         ),
         ("--imds-endpoint", "https://169.254.169.254"),
         ("--imds-endpoint", "http://metadata.example"),
+        ("--discover", "tags"),
+        ("--discover", "none,tag"),
+        ("--discover", "bindings,none"),
+        ("--target-group-tag", "enabled"),
+        ("--target-group-tag", "=true"),
+        ("--settle-alb", "61s"),
+        ("--settle-nlb", "30"),
         ("--log-format", "xml"),
         ("--log-level", "loud"),
     ] {
@@ -134,6 +142,89 @@ fn target_groups_come_with_or_without_a_port_and_by_comma() {
 }
 
 #[test]
+fn target_groups_are_looked_for_in_any_of_the_places_or_in_none() {
+    let both = BTreeSet::from([Discover::Bindings, Discover::Tag]);
+    for (flags, places) in [
+        (&["--discover", "tag"][..], BTreeSet::from([Discover::Tag])),
+        (&["--discover", "tag,bindings"], both.clone()),
+        (
+            &["--discover", "bindings", "--discover", "tag"],
+            both.clone(),
+        ),
+        (&["--discover", "tag,tag"], BTreeSet::from([Discover::Tag])),
+        (&["--discover", "none"], BTreeSet::new()),
+    ] {
+        assert_eq!(run(flags).policy.discover, places, "{flags:?}");
+    }
+}
+
+#[test]
+fn a_tag_that_is_given_replaces_the_two_of_the_default() {
+    let tags = |flags: &[&str]| -> Vec<(String, String)> {
+        let tags = run(flags).policy.group_tags.into_iter();
+        tags.map(|tag| (tag.key, tag.value)).collect()
+    };
+    let text = str::to_owned;
+    let enabled = |key: &str| (text(key), text("true"));
+    let default = [
+        enabled("interrupt-handler/enabled"),
+        enabled("spot-interrupt-handler/enabled"),
+    ];
+    assert_eq!(tags(&[]), default);
+    let given = [
+        "--target-group-tag=team=a=b,empty=",
+        "--target-group-tag=enabled=true",
+    ];
+    let expected = [
+        (text("team"), text("a=b")),
+        (text("empty"), text("")),
+        enabled("enabled"),
+    ];
+    assert_eq!(tags(&given), expected);
+}
+
+#[test]
+fn settling_takes_up_to_a_minute_for_either_kind() {
+    let settling = run(&["--settle-alb", "0s", "--settle-nlb", "60s"])
+        .policy
+        .settling;
+    assert_eq!(settling.application, Duration::ZERO);
+    assert_eq!(settling.network, Duration::from_secs(60));
+}
+
+#[test]
+fn a_proxy_is_taken_from_the_environment_and_its_password_is_never_shown() {
+    let node = ("NODE_NAME", "node");
+    let proxied = |name, value| parse(&[], &[node, (name, value)]).map(|config| config.proxy);
+    for (name, value, is_used) in [
+        ("HTTPS_PROXY", "http://proxy.internal:3128", true),
+        ("https_proxy", "proxy.internal:3128", true),
+        ("HTTPS_PROXY", "", false),
+        ("HTTP_PROXY", "http://proxy.internal:3128", false),
+    ] {
+        let proxy = proxied(name, value).expect("a configuration");
+        assert_eq!(proxy.is_some(), is_used, "{name}={value}");
+    }
+    let with_password = "http://user:secret@proxy.internal:3128";
+    let proxy = proxied("HTTPS_PROXY", with_password).expect("a configuration");
+    assert!(!format!("{proxy:?}").contains("secret"), "{proxy:?}");
+    for wrong in [
+        "socks5://user:secret@proxy.internal:1080",
+        "http://user:secret@",
+    ] {
+        let error = proxied("HTTPS_PROXY", wrong)
+            .expect_err("no proxy")
+            .to_string();
+        let shown = wrong.rsplit('@').next().expect("a host");
+        assert!(
+            error.contains(&format!("'{shown}' of HTTPS_PROXY")),
+            "{error}"
+        );
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
 fn durations_take_their_units() {
     let policy = run(&["--kept-grace", "2m", "--poll-interval", "2500ms"]).policy;
     assert_eq!(policy.margins.kept_grace, Duration::from_secs(120));
@@ -154,6 +245,35 @@ fn as_a_process_it_exits_with_64_and_reads_its_variables() {
     let said = String::from_utf8(output.stderr).expect("text");
     assert!(
         said.contains("'1h' for '--poll-interval <DURATION>'"),
+        "{said}"
+    );
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_spot-interrupt-handler"))
+        .arg("run")
+        .env_clear()
+        .env("NODE_NAME", "node")
+        // Nobody filled these in.
+        .env("SIH_DISCOVER", "")
+        .env("SIH_TARGET_GROUP_TAG", "")
+        .env("SIH_SETTLE_NLB", "2m")
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        said.contains("'2m' for '--settle-nlb <DURATION>'"),
+        "{said}"
+    );
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_spot-interrupt-handler"))
+        .arg("run")
+        .env_clear()
+        .env("NODE_NAME", "node")
+        .env("SIH_DISCOVER", "bindings,none")
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        said.contains("'bindings,none' for '--discover <WHERE>'"),
         "{said}"
     );
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_spot-interrupt-handler"))

@@ -19,7 +19,7 @@ use spot_interrupt_handler::plan::fact::{Fact, InterruptionContext};
 use spot_interrupt_handler::plan::id::InstanceId;
 use spot_interrupt_handler::plan::notice::InterruptionAction;
 use spot_interrupt_handler::plan::time::{Moment, Now, WallTime};
-use spot_interrupt_handler::plan::{Effect, Mode};
+use spot_interrupt_handler::plan::{Discover, Effect, Mode};
 use spot_interrupt_handler::report::{
     Base, Configuration, Level, Line, Outlet, Reporter, Standing, report_panics,
 };
@@ -65,6 +65,7 @@ fn base(cluster: Option<&str>) -> Base {
             effect: Effect::Real,
             poll_interval_seconds: 5.0,
             imds_endpoint: "http://169.254.169.254".to_owned(),
+            discover: BTreeSet::from([Discover::Bindings, Discover::Tag]),
             target_groups: 2,
         },
     }
@@ -94,7 +95,11 @@ fn every_line_of_the_report() -> Vec<String> {
     let [whole, bare] = [identity(true), identity(false)];
     for cluster in [None, Some("production")] {
         let outlet = Box::new(kept.clone());
-        let reporter = Reporter::new(base(cluster), Level::Info, outlet, NOW.at);
+        let mut base = base(cluster);
+        if cluster.is_none() {
+            base.configuration.discover.clear();
+        }
+        let reporter = Reporter::new(base, Level::Info, outlet, NOW.at);
         reporter.report_panic("index out of bounds", "src/plan.rs:1:1", NOW);
         for identity in [None, Some(&whole), Some(&bare)] {
             let idle = Standing {

@@ -11,6 +11,7 @@ mod control_plane_smoke;
 mod defects;
 // What the tests leave over of these two, the figures use.
 #[allow(dead_code)]
+mod discovery;
 mod dockerfile;
 mod faults;
 mod flags;

@@ -4,23 +4,19 @@ use std::collections::BTreeMap;
 
 use spot_interrupt_handler::balancer::Elbv2;
 use spot_interrupt_handler::plan::action::{Ports, Target, TargetState};
+use spot_interrupt_handler::plan::binding::TargetId;
 use spot_interrupt_handler::plan::id::TargetGroupArn;
 use spot_interrupt_handler::ports::Balancer;
 
-use super::{ARN, INSTANCE, deregistered, group, instance, refused};
-use crate::scripted::{Received, Reply, Server, typed};
+use super::{ARN, INSTANCE, answered, deregistered, form, group, instance, refused};
+use crate::scripted::{Reply, Server, typed};
 
 const CHINESE_ARN: &str =
     "arn:aws-cn:elasticloadbalancing:cn-north-1:111122223333:targetgroup/web/73e2d6bc24d8a067";
 
 fn health(members: &str) -> Reply {
-    let body = format!(
-        r#"<DescribeTargetHealthResponse xmlns="http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/">
-  <DescribeTargetHealthResult><TargetHealthDescriptions>{members}</TargetHealthDescriptions></DescribeTargetHealthResult>
-  <ResponseMetadata><RequestId>c534f810-f389-11e5-9192-3fff33344cfa</RequestId></ResponseMetadata>
-</DescribeTargetHealthResponse>"#
-    );
-    typed(200, "text/xml", body)
+    let list = format!("<TargetHealthDescriptions>{members}</TargetHealthDescriptions>");
+    answered("DescribeTargetHealth", &list)
 }
 
 fn member(id: &str, port: &str, state: &str) -> String {
@@ -28,12 +24,6 @@ fn member(id: &str, port: &str, state: &str) -> String {
         "<member><HealthCheckPort>80</HealthCheckPort><TargetHealth>{state}</TargetHealth>\
          <Target><Id>{id}</Id>{port}</Target></member>"
     )
-}
-
-fn form(request: &Received) -> BTreeMap<String, String> {
-    url::form_urlencoded::parse(request.body.as_bytes())
-        .into_owned()
-        .collect()
 }
 
 /// The form of a request about the group, with this in it besides.
@@ -50,9 +40,17 @@ fn expected(action: &str, targets: &[(&str, &str)]) -> BTreeMap<String, String> 
 }
 
 async fn described(members: &str, ports: Ports) -> (Vec<Target>, BTreeMap<String, String>) {
+    described_of(&instance(), members, ports).await
+}
+
+async fn described_of(
+    target: &TargetId,
+    members: &str,
+    ports: Ports,
+) -> (Vec<Target>, BTreeMap<String, String>) {
     let server = Server::replying([health(members)]).await;
     let balancer = Elbv2::at(&server.url);
-    let targets = balancer.targets(&group(), &instance(), ports).await;
+    let targets = balancer.targets(&group(), target, ports).await;
     (targets.expect("targets"), form(&server.only()))
 }
 
@@ -125,6 +123,54 @@ async fn one_port_is_asked_for_by_id_and_number_and_no_other_comes_back() {
         ("Targets.member.1.Port", "8080"),
     ];
     assert_eq!(form, expected("DescribeTargetHealth", &asked));
+}
+
+/// Not every implementation calls such a target unused.
+#[tokio::test]
+async fn a_target_is_not_registered_when_that_is_the_reason_whatever_the_state() {
+    let reason = "<State>unavailable</State><Reason>Target.NotRegistered</Reason>";
+    let answer = member(INSTANCE, "<Port>80</Port>", reason);
+    let state = TargetState::NotRegistered;
+    let targets = described(&answer, Ports::Only(80)).await.0;
+    assert_eq!(targets, [Target { port: 80, state }]);
+}
+
+#[tokio::test]
+async fn a_pod_is_known_by_its_address_in_whatever_form_it_is_written() {
+    let healthy = "<State>healthy</State>";
+    let port = "<Port>8080</Port>";
+    for (own, listed, other) in [
+        ("10.0.3.17", "10.0.3.17", "10.0.3.1"),
+        ("2001:db8::17", "2001:0DB8:0:0:0:0:0:17", "2001:db8::1"),
+    ] {
+        let target = TargetId::Address(own.parse().expect("an address"));
+        let answer = [
+            member(listed, port, healthy),
+            member(other, port, healthy),
+            member(INSTANCE, port, healthy),
+        ]
+        .concat();
+        let registered = Target {
+            port: 8080,
+            state: TargetState::Registered,
+        };
+        let (targets, _) = described_of(&target, &answer, Ports::All).await;
+        assert_eq!(targets, [registered]);
+        let (targets, form) = described_of(&target, &answer, Ports::Only(8080)).await;
+        assert_eq!(targets, [registered]);
+        let asked = [
+            ("Targets.member.1.Id", own),
+            ("Targets.member.1.Port", "8080"),
+        ];
+        assert_eq!(form, expected("DescribeTargetHealth", &asked));
+        let server = Server::replying([deregistered()]).await;
+        let result = Elbv2::at(&server.url)
+            .deregister(&group(), &target, &[8080])
+            .await;
+        assert!(result.is_ok(), "{result:?}");
+        let form = self::form(&server.only());
+        assert_eq!(form, expected("DeregisterTargets", &asked));
+    }
 }
 
 #[tokio::test]

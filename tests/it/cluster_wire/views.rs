@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json as object};
 use spot_interrupt_handler::plan::action::Freshness;
+use spot_interrupt_handler::plan::binding::{Labels, PortName};
 use spot_interrupt_handler::plan::budget::Grace;
+use spot_interrupt_handler::plan::id::InstanceId;
 use spot_interrupt_handler::plan::node::{Annotation, Scheduling};
 use spot_interrupt_handler::plan::pod::{
-    BlockedWish, Owner, PodProgress, PodView, StartWish, Termination,
+    BlockedWish, Owner, PodPort, PodProgress, PodView, StartWish, Termination,
 };
 use spot_interrupt_handler::plan::time::WallTime;
 use spot_interrupt_handler::ports::Cluster;
@@ -44,7 +46,7 @@ fn container(name: &str, state: &str) -> Value {
 }
 
 /// RFC 7386.
-fn merge(into: &mut Value, over: &Value) {
+pub fn merge(into: &mut Value, over: &Value) {
     match over {
         Value::Object(fields) => {
             if !into.is_object() {
@@ -93,6 +95,9 @@ fn plain() -> PodView {
         start: StartWish::AtOnce,
         when_blocked: BlockedWish::AsConfigured,
         created: None,
+        labels: Labels::new(),
+        address: None,
+        ports: Vec::new(),
     }
 }
 
@@ -269,4 +274,87 @@ async fn a_bare_node_is_open_and_carries_nothing_of_ours() {
             Annotation::Unknown("{\"v\":2}".to_owned())
         )
     );
+}
+
+#[tokio::test]
+async fn what_services_find_a_pod_by_is_seen() {
+    let labels = object!({"metadata": {"labels": {"app": "web", "tier": ""}}});
+    let seen = view(labels).await;
+    let expected = [("app", "web"), ("tier", "")];
+    let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(seen.labels, Labels::from(expected));
+    for (ip, address) in [
+        (object!("10.0.3.17"), Some("10.0.3.17")),
+        (object!("2001:db8::17"), Some("2001:db8::17")),
+        (object!(""), None),
+        (object!("web-0"), None),
+        (object!(null), None),
+    ] {
+        let seen = view(object!({"status": {"podIP": ip}})).await;
+        let address = address.map(|text| text.parse().expect("an address"));
+        assert_eq!(seen.address, address);
+    }
+}
+
+#[tokio::test]
+async fn a_pods_ports_are_those_of_its_containers_and_of_its_sidecars() {
+    let spec = object!({
+        "containers": [
+            {"name": "main", "ports": [
+                {"name": "http", "containerPort": 8080},
+                {"containerPort": 9000, "hostPort": 9001, "protocol": "UDP"},
+                {"containerPort": 70_000},
+            ]},
+            {"name": "silent"},
+        ],
+        "initContainers": [{"name": "mesh", "restartPolicy": "Always", "ports": [{"name": "mesh", "containerPort": 15_001}]}],
+    });
+    let port = |name: Option<&str>, number, host| PodPort {
+        name: name.map(str::to_owned),
+        number,
+        host,
+    };
+    let seen = view(object!({ "spec": spec.clone() })).await;
+    let own = [
+        port(Some("http"), 8080, None),
+        port(None, 9000, Some(9001)),
+        port(Some("mesh"), 15_001, None),
+    ];
+    assert_eq!(seen.ports, own);
+    assert_eq!(seen.port(&PortName::Name("mesh".to_owned())), Some(15_001));
+    let mut spec = spec;
+    spec["hostNetwork"] = object!(true);
+    let seen = view(object!({ "spec": spec })).await;
+    let of_the_node = [
+        port(Some("http"), 8080, Some(8080)),
+        port(None, 9000, Some(9001)),
+        port(Some("mesh"), 15_001, Some(15_001)),
+    ];
+    assert_eq!(seen.ports, of_the_node);
+}
+
+#[tokio::test]
+async fn a_node_says_which_instance_it_is_and_what_selectors_find_it_by() {
+    for (provider, instance) in [
+        (object!("aws:///eu-west-1a/i-0abc"), Some("i-0abc")),
+        (object!("aws:///i-0abc"), Some("i-0abc")),
+        (object!("aws://i-0abc"), Some("i-0abc")),
+        (object!("aws:///eu-west-1a/fargate-ip-10-0-0-7"), None),
+        (object!("aws:///eu-west-1a/"), None),
+        (object!("gce://project/zone/i-0abc"), None),
+        (object!(""), None),
+        (object!(null), None),
+    ] {
+        let node = object!({
+            "kind": "Node", "apiVersion": "v1",
+            "metadata": {"uid": "u", "resourceVersion": "1", "labels": {"pool": "spot"}},
+            "spec": {"providerID": provider},
+        });
+        let server = Server::replying([json(200, node.to_string())]).await;
+        let seen = cluster_at(&server.url).await.node().await;
+        let seen = seen.expect("a node");
+        assert_eq!(seen.provider, instance.map(InstanceId::new), "{provider}");
+        let labels = Labels::from([("pool".to_owned(), "spot".to_owned())]);
+        assert_eq!(seen.labels, labels);
+    }
 }

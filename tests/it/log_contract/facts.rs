@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use spot_interrupt_handler::plan::binding::NamespacedName;
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::fact::{
     AgentState, BlockReason, DeleteReason, DeregisteredState, Deregistrar, Fact, GoneOutcome,
     LeftReason, MetadataCause, NoticeChange, NoticeFact, PodFact, PodNews, Requests, Sighting,
-    SkipReason, StopReason, Summary, Tally, TargetErrorKind, TargetFact, TargetNews, TargetTally,
+    SkipReason, Source, StopReason, Summary, Tally, TargetErrorKind, TargetFact, TargetNews,
+    TargetTally,
 };
-use spot_interrupt_handler::plan::id::{PodRef, PodUid, TargetGroupArn};
+use spot_interrupt_handler::plan::id::{InstanceId, PodRef, PodUid, TargetGroupArn};
 use spot_interrupt_handler::plan::notice::Origin;
 use spot_interrupt_handler::plan::pod::{Owner, Wave};
 use spot_interrupt_handler::plan::time::WallTime;
@@ -64,6 +66,7 @@ pub fn of_the_agent() -> Vec<Fact> {
     facts.extend(["{\"v\":2}", ""].map(|found| Fact::AnnotationUnknown {
         found: found.to_owned(),
     }));
+    facts.extend(findings());
     facts
 }
 
@@ -188,16 +191,13 @@ fn pods() -> Vec<Fact> {
 }
 
 fn targets() -> Vec<Fact> {
-    let arn =
-        "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/73e2d6bc24d8a067";
-    let group = TargetGroupArn::parse(arn).expect("an ARN");
     let mut news = Vec::new();
     let states = [
         DeregisteredState::Draining,
         DeregisteredState::NotRegistered,
         DeregisteredState::GroupGone,
     ];
-    for by in [Deregistrar::Us, Deregistrar::Other] {
+    for by in [Deregistrar::Us, Deregistrar::Controller, Deregistrar::Other] {
         news.extend(states.map(|state| TargetNews::Deregistered {
             state,
             by,
@@ -217,15 +217,59 @@ fn targets() -> Vec<Fact> {
         error: "deregistering: no".to_owned(),
         attempts: 3,
     }));
-    news.push(TargetNews::Skipped(SkipReason::DryRun));
-    let with = |port| TargetFact {
-        group: group.clone(),
-        port,
+    news.push(TargetNews::Settled);
+    news.push(TargetNews::Reregistered { count: 2 });
+    of_every_target(&news)
+}
+
+/// What is found out about target groups at any time.
+fn findings() -> Vec<Fact> {
+    let news = [
+        TargetNews::Resolved,
+        TargetNews::Skipped(SkipReason::DryRun),
+        TargetNews::Skipped(SkipReason::OtherAccount),
+    ];
+    let mut facts = of_every_target(&news);
+    facts.extend(
+        [Source::Binding, Source::Tag].map(|source| Fact::TargetsUnresolved {
+            source,
+            error: "the API server answered HTTP 403: no".to_owned(),
+        }),
+    );
+    facts.push(Fact::NodeMismatch {
+        expected: InstanceId::new("i-0123456789abcdef0"),
+        found: InstanceId::new("i-0fedcba9876543210"),
+    });
+    facts
+}
+
+/// These news of targets that are known in every way, with and without a port.
+fn of_every_target(news: &[TargetNews]) -> Vec<Fact> {
+    let arn =
+        "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/73e2d6bc24d8a067";
+    let binding = NamespacedName {
+        namespace: "shop".to_owned(),
+        name: "k8s-shop-web".to_owned(),
     };
-    let of_both = |news: TargetNews| {
-        [with(Some(30_443)), with(None)].map(|target| Fact::Target(target, news.clone()))
-    };
-    news.into_iter().flat_map(of_both).collect()
+    let mut facts = Vec::new();
+    for news in news {
+        for port in [Some(30_443), None] {
+            for (source, binding) in [
+                (Source::Arn, None),
+                (Source::Binding, Some(binding.clone())),
+                (Source::Tag, None),
+            ] {
+                let target = TargetFact {
+                    group: TargetGroupArn::parse(arn).expect("an ARN"),
+                    port,
+                    source,
+                    binding,
+                };
+                facts.push(Fact::Target(target, news.clone()));
+            }
+        }
+    }
+    facts
 }
 
 fn verdicts() -> Vec<Fact> {
@@ -268,6 +312,7 @@ fn summary(pods: Tally, after: Option<Duration>) -> Summary {
             gone: 1,
             failed: 1,
             pending: 0,
+            reregistered: 2,
         },
         requests: Requests {
             api: 14,

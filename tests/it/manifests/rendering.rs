@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::control_plane::kubectl;
 
 /// The folders of `deploy/kustomize/components`.
-pub const COMPONENTS: [&str; 8] = [
+pub const COMPONENTS: [&str; 7] = [
     "confine-evictions",
     "dry-run",
     "flow-schema",
@@ -17,7 +17,6 @@ pub const COMPONENTS: [&str; 8] = [
     "mock-imds",
     "pod-identity",
     "pod-network",
-    "target-group-bindings",
 ];
 
 /// A copy of `deploy/` for one test.
