@@ -330,7 +330,10 @@ mod tests {
             ("{ $.absent = * }", false),
             ("{ $.pods = * }", true),
             ("{ $.ip = 10.0.* }", true),
-            ("{ $.pods > 2 && $.pods >= 3 && $.pods < 4 && $.pods <= 3 }", true),
+            (
+                "{ $.pods > 2 && $.pods >= 3 && $.pods < 4 && $.pods <= 3 }",
+                true,
+            ),
             ("{ $.pods != 3 }", false),
             ("{ $.left < 1 }", true),
             (r#"{ $.pods = "3" }"#, false),

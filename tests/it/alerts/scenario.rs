@@ -109,22 +109,24 @@ impl Story {
         let mut node = drawn.node.clone();
         node.unschedulable = false;
         node.taints.clear();
-        let budget = Budget::allowing("shop", "db", if self.budget_closed { 0 } else { 9 });
+        let mut budget = Budget::allowing("shop", "db", if self.budget_closed { 0 } else { 9 });
+        budget.selector = BTreeMap::from([("app".to_owned(), "db".to_owned())]);
         let own = drawn.pods.last().expect("the agent's own pod").clone();
         Setting {
             pods: vec![pod("web"), pod("cart"), pod("db"), own],
-            budgets: vec![Budget {
-                selector: BTreeMap::from([("app".to_owned(), "db".to_owned())]),
-                ..budget
-            }],
+            budgets: vec![budget],
             groups: vec![(
-                TargetGroupArn::new(
+                TargetGroupArn::parse(
                     "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/73e2d6bc24d8a067",
-                ),
+                ).expect("an ARN"),
                 vec![30_443],
             )],
             notice: ScheduledNotice {
-                appears: second(if self.notice { NOTICE_MINUTE * 60 } else { 75 * 60 }),
+                appears: second(if self.notice {
+                    NOTICE_MINUTE * 60
+                } else {
+                    75 * 60
+                }),
                 warning: Duration::from_secs(120),
                 action: InterruptionAction::Terminate,
             },
@@ -142,7 +144,8 @@ impl Story {
 
     fn play(&self) -> Scenario {
         let heard = Heard::default();
-        play_with(&heard, &self.setting(), Telling::Dropped);
+        let ending = play_with(&heard, &self.setting(), Telling::Dropped);
+        assert_eq!(ending.violations, Vec::new(), "{}", self.name);
         let lines = heard.0.lock().expect("no panic").clone();
         let mut lines: Vec<(i64, Value)> = lines
             .iter()
@@ -333,4 +336,14 @@ fn scaled_up_from_zero() -> Scenario {
     scenario.lines.retain(|(at, _)| *at >= begins + MINUTE);
     scenario.desired = (begins, UNTIL);
     scenario
+}
+
+/// No line at all.
+pub fn silence() -> Scenario {
+    Scenario {
+        name: "silence",
+        lines: Vec::new(),
+        warnings: Vec::new(),
+        desired: (DAY, DAY),
+    }
 }

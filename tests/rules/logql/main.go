@@ -14,6 +14,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/grafana/dskit/user"
 	"github.com/grafana/loki/v3/pkg/logproto"
 	"github.com/grafana/loki/v3/pkg/logql"
 	"github.com/prometheus/common/model"
@@ -135,7 +136,7 @@ func instant(engine *logql.QueryEngine, expr string, now time.Time) (promql.Vect
 	if err != nil {
 		return nil, err
 	}
-	result, err := engine.Query(params).Exec(context.Background())
+	result, err := engine.Query(params).Exec(user.InjectOrgID(context.Background(), "tests"))
 	if err != nil {
 		return nil, err
 	}
