@@ -297,3 +297,180 @@ fn a_rule_that_names_what_the_log_lacks_is_found() {
         assert_eq!(names.faults(), [fault], "{names:?}");
     }
 }
+
+/// What makes the scenarios hard, so that the table is about it.
+#[test]
+fn the_scenarios_hold_the_lines_that_they_are_about() {
+    let all = scenario::all();
+    let said = |name: &str, event: &str| {
+        let of_name = all.iter().find(|scenario| scenario.name == name);
+        let lines = &of_name.expect("a scenario").lines;
+        let of_event = lines.iter().filter(|(_, line)| line["event"] == event);
+        of_event.map(|(_, line)| line.clone()).collect::<Vec<_>>()
+    };
+    let twice = "the same, and the agent killed after its verdict";
+    let verdicts = said(twice, "drain.incomplete");
+    assert_eq!(verdicts.len(), 2);
+    assert_eq!(verdicts[0]["notice_id"], verdicts[1]["notice_id"]);
+    assert_eq!(said(twice, "interruption.summary").len(), 2);
+    let unwritten = "agent killed before it could write";
+    assert_eq!(said(unwritten, "interruption.notice").len(), 2);
+    assert_eq!(
+        said("agent killed in mid-drain", "interruption.resumed").len(),
+        1
+    );
+    assert_eq!(
+        said("API server away", "drain.incomplete")[0]["pods_remaining"],
+        0
+    );
+    assert_eq!(said("closed budget", "pod.deleted").len(), 1);
+    assert_eq!(
+        said("metadata service fails once", "imds.unreachable").len(),
+        1
+    );
+    let failures = said("metadata service down", "imds.unreachable");
+    assert!(failures.len() > 6, "ever more seldom: {}", failures.len());
+    assert_eq!(
+        said("agent dead when EC2 warns", "interruption.notice").len(),
+        0
+    );
+    assert!(said("agent dead", "agent.heartbeat").len() < 11);
+}
+
+/// Something right in a template, a fault in its place, and a scenario whose row it changes.
+const FAULTS: [(&str, &str, &str); 12] = [
+    (
+        r#"= "drain.incomplete")) }"#,
+        r#"= "drain.complete")) }"#,
+        "API server away",
+    ),
+    (
+        r#"($.log_processed.event = "drain.incomplete")) }"#,
+        r#"($.log_processed.event = "drain.incomplete") && ($.log_processed.pods_remaining > 0)) }"#,
+        "API server away",
+    ),
+    (
+        "($.log_processed.consecutive_failures >= 3)",
+        "($.log_processed.consecutive_failures >= 1)",
+        "metadata service fails once",
+    ),
+    (
+        r#"(($.log_processed.event = "imds.unreachable") || ($.log_processed.event = "agent.heartbeat"))"#,
+        r#"($.log_processed.event = "imds.unreachable")"#,
+        "metadata service down",
+    ),
+    (
+        r#"($.kubernetes.container_name = "spot-interrupt-handler") && ($.log_processed.event = "preflight.failed")"#,
+        r#"$.log_processed.event = "preflight.failed""#,
+        "quiet",
+    ),
+    (r#"ALARM(\"${AgentsDesired}\") AND "#, "", "scaled to zero"),
+    (
+        "      EvaluationPeriods: 3\n      DatapointsToAlarm: 3\n      Threshold: 1\n      ComparisonOperator: GreaterThanOrEqualToThreshold\n      TreatMissingData: notBreaching\n  NoHeartbeats:",
+        "      EvaluationPeriods: 1\n      Threshold: 1\n      ComparisonOperator: GreaterThanOrEqualToThreshold\n      TreatMissingData: notBreaching\n  NoHeartbeats:",
+        "scaled up from zero",
+    ),
+    (
+        "      TreatMissingData: breaching\n",
+        "      TreatMissingData: notBreaching\n",
+        "agent dead",
+    ),
+    (
+        "        - Id: desired\n          Expression: available + unavailable",
+        "        - Id: desired\n          Expression: unavailable - available",
+        "agent dead",
+    ),
+    (
+        "      ActionsSuppressorWaitPeriod: 180",
+        "      ActionsSuppressorWaitPeriod: 0",
+        "good drain",
+    ),
+    (
+        "Expression: IF(noticed >= warned, 1, 0)",
+        "Expression: IF(noticed > warned, 1, 0)",
+        "good drain",
+    ),
+    (
+        "            Period: 900\n",
+        "            Period: 120\n",
+        "good drain",
+    ),
+];
+
+#[test]
+fn a_fault_in_an_alarm_changes_the_table() {
+    let scenarios = scenario::all();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/alerts/cloudformation");
+    let read =
+        |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).expect("a template");
+    let templates = ["alarms.yaml", "cross-check.yaml"].map(read);
+    for (right, wrong, changed) in FAULTS {
+        assert!(templates.iter().any(|text| text.contains(right)), "{right}");
+        let mut resources = BTreeMap::new();
+        for text in &templates {
+            resources.extend(cloudwatch::resources_of(&text.replace(right, wrong)));
+        }
+        let index = TRUTH.iter().position(|(name, _)| *name == changed);
+        let index = index.expect("a scenario");
+        let pages = cloudwatch::pages(&resources, &scenarios[index], Wrapping::ContainerInsights);
+        let row = row(&pages, |(_, alarm, _)| (*alarm).to_owned());
+        assert_ne!(row, TRUTH[index].1, "{wrong}");
+    }
+}
+
+const PAGE: &str = include_str!("../../docs/alerting.md");
+
+#[test]
+fn the_documentation_has_the_table_and_every_alert() {
+    let table = table(&TRUTH);
+    assert!(PAGE.contains(&table), "not in docs/alerting.md:\n{table}");
+    for (_, alarm, rule) in ALERTS {
+        for name in [alarm, rule].into_iter().filter(|name| !name.is_empty()) {
+            assert!(PAGE.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_documentation_maps_and_queries_events_and_fields_that_the_log_has() {
+    let (mapping, queries) = PAGE
+        .split_once("| field | Datadog |")
+        .and_then(|(_, rest)| rest.split_once("| alert | Datadog, log monitor |"))
+        .expect("two tables");
+    let fields = mapping
+        .lines()
+        .filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+    let fields: Vec<&str> = fields.collect();
+    assert_eq!(fields.len(), 15, "{fields:?}");
+    for field in fields {
+        assert!(vocabulary::is_field(field), "{field}");
+    }
+    let rows: Vec<&str> = queries
+        .lines()
+        .skip(2)
+        .filter(|row| row.starts_with('|'))
+        .collect();
+    assert_eq!(rows.len(), 6, "{rows:?}");
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').collect();
+        let names = vocabulary::of_datadog(&cells[2].replace('`', " "));
+        assert_eq!(names.faults(), Vec::<String>::new(), "{row}");
+        let asked = cells[3].split('"').nth(1).expect("an event");
+        assert!(names.events.contains(asked), "{row}");
+    }
+    // Any event that the page speaks of is one.
+    for name in PAGE.split('`').skip(1).step_by(2) {
+        let families = [
+            "agent.",
+            "drain.",
+            "imds.",
+            "interruption.",
+            "pod.",
+            "preflight.",
+            "targets.",
+        ];
+        if families.iter().any(|family| name.starts_with(family)) {
+            assert!(vocabulary::is_event(name), "{name}");
+        }
+    }
+}
