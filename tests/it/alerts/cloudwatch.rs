@@ -202,8 +202,8 @@ fn unsuppressed(own: &[bool], suppressor: &[bool], alarm: &Value) -> usize {
             .unwrap_or(own.len());
         // How long it may still stay silent.
         let mut patience = wait;
-        for minute in begin..end {
-            if suppressor[minute] {
+        for is_suppressed in &suppressor[begin..end] {
+            if *is_suppressed {
                 patience = extension;
             } else if patience == 0 {
                 pages += 1;
@@ -289,7 +289,10 @@ impl Alarm {
                     .iter()
                     .filter(|(at, _)| (from..until).contains(at))
                     .map(|(_, value)| *value);
-                (id.clone(), aggregate(statistic, inside.collect()))
+                (
+                    id.clone(),
+                    aggregate(statistic, &inside.collect::<Vec<_>>()),
+                )
             });
             let value = expression::value(&self.expression, &values.collect());
             match (value, self.missing.as_str()) {
@@ -313,7 +316,7 @@ impl Alarm {
     }
 }
 
-fn aggregate(statistic: &str, values: Vec<f64>) -> Option<f64> {
+fn aggregate(statistic: &str, values: &[f64]) -> Option<f64> {
     if values.is_empty() {
         return None;
     }

@@ -17,7 +17,7 @@ pub fn rule(text: &str, states: &BTreeMap<String, bool>) -> bool {
     for (index, (name, state)) in states.iter().enumerate() {
         let metric = format!("alarm{index}");
         plain = plain.replace(&format!("ALARM(\"{name}\")"), &metric);
-        metrics.insert(metric, Some(f64::from(u8::from(*state))));
+        metrics.insert(metric, Some(truth(*state)));
     }
     assert!(
         !plain.contains("ALARM("),
@@ -48,7 +48,7 @@ impl Reader<'_> {
         let mut value = self.both(metrics);
         while self.skip("OR ") {
             let other = self.both(metrics);
-            value = truth(value? != 0.0 || other? != 0.0);
+            value = Some(truth(value? != 0.0 || other? != 0.0));
         }
         value
     }
@@ -57,7 +57,7 @@ impl Reader<'_> {
         let mut value = self.compared(metrics);
         while self.skip("AND ") {
             let other = self.compared(metrics);
-            value = truth(value? != 0.0 && other? != 0.0);
+            value = Some(truth(value? != 0.0 && other? != 0.0));
         }
         value
     }
@@ -72,7 +72,7 @@ impl Reader<'_> {
         ] {
             if self.skip(token) {
                 let other = self.sum(metrics);
-                return truth(holds(&value?, &other?));
+                return Some(truth(holds(&value?, &other?)));
             }
         }
         value
@@ -130,8 +130,8 @@ impl Reader<'_> {
     }
 }
 
-fn truth(holds: bool) -> Option<f64> {
-    Some(f64::from(u8::from(holds)))
+fn truth(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
 }
 
 #[test]

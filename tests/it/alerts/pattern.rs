@@ -64,9 +64,10 @@ impl Pattern {
             Self::Any(parts) => parts.iter().any(|part| part.matches(event)),
             Self::One(selector, test) => {
                 let found = selector.find(event);
-                match test {
-                    Test::NotExists => found.is_empty(),
-                    _ => found.into_iter().any(|value| test.holds(value)),
+                if *test == Test::NotExists {
+                    found.is_empty()
+                } else {
+                    found.into_iter().any(|value| test.holds(value))
                 }
             }
         }
@@ -119,8 +120,8 @@ impl Test {
             },
             Self::Number(comparison, than) => {
                 value.as_f64().is_some_and(|number| match comparison {
-                    Comparison::Equal => number == *than,
-                    Comparison::NotEqual => number != *than,
+                    Comparison::Equal => number.total_cmp(than).is_eq(),
+                    Comparison::NotEqual => number.total_cmp(than).is_ne(),
                     Comparison::Greater => number > *than,
                     Comparison::GreaterOrEqual => number >= *than,
                     Comparison::Less => number < *than,
@@ -377,7 +378,7 @@ mod tests {
             "{ $.event == 3 }",
             "{ $.event = }",
             r#"{ $.event = "x }"#,
-            r#"{ $.event = 'x' }"#,
+            "{ $.event = 'x' }",
             r#"{ $.event > "x" }"#,
             "{ $.event < x }",
             "{ $.event = 3 & $.pods = 4 }",

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
 use super::scenario::{DAY, Scenario, UNTIL};
-use std::io::Write as _;
 
 /// Exit code of `build.sh` for "no Go, and no path of such a program".
 const NO_GO: i32 = 3;

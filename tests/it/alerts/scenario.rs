@@ -1,7 +1,7 @@
 //! What happens to a node and its agent, in virtual time, and the lines that come of it: the real agent and its real report.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -265,7 +265,12 @@ impl Cast for Heard {
 }
 
 /// Every scenario, in the order of the table.
-pub fn all() -> Vec<Scenario> {
+pub fn all() -> &'static [Scenario] {
+    static ALL: LazyLock<Vec<Scenario>> = LazyLock::new(play_all);
+    &ALL
+}
+
+fn play_all() -> Vec<Scenario> {
     let notice = NOTICE_SECOND;
     let taken = notice + 120;
     let stories = [

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::pattern::{Pattern, Test};
+use super::{LOKI, cloudwatch};
 use crate::log_schema::schema;
 
 /// What a rule names.
@@ -158,4 +159,93 @@ pub fn of_datadog(query: &str) -> Names {
 /// The texts between pairs of this mark.
 fn quoted(text: &str, mark: char) -> impl Iterator<Item = String> + '_ {
     text.split(mark).skip(1).step_by(2).map(str::to_owned)
+}
+
+/// Every rule with what it names, by the system and its name.
+fn vocabularies() -> BTreeMap<String, Names> {
+    let mut all = BTreeMap::new();
+    for template in ["alarms.yaml", "queries.yaml"] {
+        let resources = cloudwatch::resources(template);
+        for (name, filter) in cloudwatch::of_type(&resources, "AWS::Logs::MetricFilter") {
+            let pattern = filter["FilterPattern"].as_str().expect("a pattern");
+            all.insert(format!("{template} {name}"), of_pattern(pattern));
+        }
+        for (name, query) in cloudwatch::of_type(&resources, "AWS::Logs::QueryDefinition") {
+            let text = query["QueryString"].as_str().expect("a query");
+            all.insert(format!("{template} {name}"), of_insights(text));
+        }
+    }
+    let text = std::fs::read_to_string(LOKI).expect("the rules");
+    let rules: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+    for rule in rules["groups"][0]["rules"].as_array().expect("rules") {
+        let name = rule.get("alert").unwrap_or(&rule["record"]);
+        let expr = rule["expr"].as_str().expect("an expression");
+        all.insert(format!("loki.yaml {name}"), of_logql(expr));
+    }
+    all
+}
+
+#[test]
+fn every_rule_names_events_and_fields_that_the_log_has() {
+    let all = vocabularies();
+    assert_eq!(all.len(), 6 + 9 + 6, "{all:#?}");
+    let mut wrong: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (rule, names) in &all {
+        // One interruption is every event of it.
+        let mut faults = names.faults();
+        faults.retain(|fault| !(rule.ends_with("OneInterruption") && fault == "it names no event"));
+        if !faults.is_empty() {
+            wrong.insert(rule, faults);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_rule_that_names_what_the_log_lacks_is_found() {
+    for (names, fault) in [
+        (
+            of_pattern(r#"{ $.log_processed.event = "drain.failed" }"#),
+            "drain.failed is no event",
+        ),
+        (
+            of_pattern(r#"{ $.event = "drain.incomplete" && $.pods_missing > 0 }"#),
+            "drain.incomplete has no field pods_missing",
+        ),
+        (
+            of_pattern(r#"{ $.event = "drain.incomplete" && $.cause = "x" }"#),
+            "drain.incomplete has no field cause",
+        ),
+        (
+            of_insights(
+                r#"fields coalesce(log_processed.evnt, event) as what | filter what = "pod.left""#,
+            ),
+            "pod.left has no field evnt",
+        ),
+        (
+            of_insights(
+                r#"fields coalesce(log_processed.event, event) as what | filter what = "pod.lost""#,
+            ),
+            "pod.lost is no event",
+        ),
+        (
+            of_logql("{a=`pod.left`} | json event=\"event\", x=\"nod\" [5m]"),
+            "pod.left has no field nod",
+        ),
+        (
+            of_logql("{} |~ `imds\\.away|agent\\.heartbeat`"),
+            "imds.away is no event",
+        ),
+        (
+            of_logql("{} |= `pod.left` | unwrap wave [5m]"),
+            "pod.left has no field wave",
+        ),
+        (
+            of_datadog("@event:pod.left @wave:>0"),
+            "pod.left has no field wave",
+        ),
+        (of_pattern("{ $.node = * }"), "it names no event"),
+    ] {
+        assert_eq!(names.faults(), [fault], "{names:?}");
+    }
 }
