@@ -175,6 +175,13 @@ pub enum Origin {
 }
 
 impl Interruption {
+    /// T on the monotonic clock; D where the notice did not say it, or is later.
+    #[must_use]
+    pub fn acts_at(&self) -> Moment {
+        let later = self.time.map(|time| time.since(self.deadline_wall));
+        self.deadline + later.unwrap_or_default()
+    }
+
     /// Whether this process found it begun.
     #[must_use]
     pub const fn is_resumed(&self) -> bool {

@@ -12,7 +12,7 @@ use futures_util::Stream;
 use tokio::sync::oneshot;
 
 use self::answers::{
-    balancer_refusal, cluster_refusal, node_patch, node_view, pod_view, target_state,
+    balancer_refusal, cluster_refusal, node_patch, node_view, pod_view, target_state, undo_patch,
 };
 use super::World;
 use super::balancer::NamedTarget;
@@ -30,7 +30,7 @@ use crate::plan::action::{
 };
 use crate::plan::budget::Grace;
 use crate::plan::id::{InstanceId, NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn};
-use crate::plan::node::{CordonPatch, NodeView};
+use crate::plan::node::{CordonPatch, NodeView, UndoPatch};
 use crate::plan::notice::{AnnouncedAction, Announcement};
 use crate::plan::pod::{BlockedWish, PodView};
 use crate::plan::time::{Moment, Now, WallTime};
@@ -390,6 +390,10 @@ impl Cluster for SimCluster {
 
     async fn cordon(&self, patch: &CordonPatch) -> Result<NodeView, ClusterError> {
         self.patch(node_patch(patch)).await
+    }
+
+    async fn undo(&self, patch: &UndoPatch) -> Result<NodeView, ClusterError> {
+        self.patch(undo_patch(patch)).await
     }
 
     async fn pods(

@@ -17,12 +17,14 @@ use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use crate::plan::pod::{BlockedWish, Owner, PodProgress, PodView, StartWish, Termination};
 use crate::plan::targets::ConfiguredGroup;
 use crate::plan::time::{Moment, Now, WallTime};
-use crate::plan::{Planner, Policy};
+use crate::plan::{Mode, Planner, Policy};
 
 /// Time moves only forward here, and everything that leaves the core is kept.
 pub struct Stage {
     pub planner: Planner,
     pub at: f64,
+    /// By how much the time of day is ahead of what has passed: the machine slept, or its clock was set.
+    pub ahead: f64,
     pub facts: Vec<Fact>,
     open: Vec<(AttemptId, Request, Option<Moment>)>,
     turns: u32,
@@ -39,6 +41,7 @@ impl Stage {
         let mut stage = Self {
             planner,
             at: 0.0,
+            ahead: 0.0,
             open: Vec::new(),
             facts: Vec::new(),
             turns: 0,
@@ -60,10 +63,20 @@ impl Stage {
         stage
     }
 
-    /// The notice appears at the second poll, five seconds after the start, with `left` seconds to the deadline.
-    pub fn interrupted(policy: Policy, left: f64) -> Self {
+    /// An agent that has found no notice, and nothing of an earlier one on its node.
+    pub fn watching(policy: Policy) -> Self {
+        let looks = policy.mode != Mode::Observe;
         let mut stage = Self::new(policy);
         stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+        if looks {
+            stage.answer(&Request::ReadNode, Outcome::Node(node()));
+        }
+        stage
+    }
+
+    /// The notice appears at the second poll, five seconds after the start, with `left` seconds to the deadline.
+    pub fn interrupted(policy: Policy, left: f64) -> Self {
+        let mut stage = Self::watching(policy);
         stage.forward_to(5.0);
         stage.answer(&Request::ReadNotice, stage.notice(left));
         stage
@@ -114,7 +127,7 @@ impl Stage {
             self.at = next.max(self.at);
             self.turn();
             self.let_time_out();
-            self.planner.handle_timeout(now(self.at));
+            self.planner.handle_timeout(self.now());
             self.drain();
         }
         self.at = seconds;
@@ -123,7 +136,7 @@ impl Stage {
     /// Lets time pass to `seconds` in one step, with answers still to come that are due at that very moment.
     pub fn forward_to_without_limits(&mut self, seconds: f64) {
         self.at = seconds;
-        self.planner.handle_timeout(now(self.at));
+        self.planner.handle_timeout(self.now());
         self.drain();
     }
 
@@ -153,7 +166,7 @@ impl Stage {
             .position(|(_, request, _)| pick(request))
             .unwrap_or_else(|| panic!("no such request is open: {:?}", self.open));
         let (attempt, _, _) = self.open.remove(index);
-        self.planner.handle_outcome(attempt, outcome, now(self.at));
+        self.planner.handle_outcome(attempt, outcome, self.now());
         self.drain();
     }
 
@@ -170,8 +183,7 @@ impl Stage {
             .iter()
             .find(|(_, request, _)| matches!(request, Request::WatchPods(_)))
             .unwrap_or_else(|| panic!("no watch is open at {} s: {:?}", self.at, self.open));
-        self.planner
-            .handle_watch_event(*attempt, event, now(self.at));
+        self.planner.handle_watch_event(*attempt, event, self.now());
         self.drain();
     }
 
@@ -281,6 +293,13 @@ impl Stage {
         }
     }
 
+    fn now(&self) -> Now {
+        Now {
+            wall: wall(self.at + self.ahead),
+            ..now(self.at)
+        }
+    }
+
     fn turn(&mut self) {
         self.turns += 1;
         assert!(
@@ -291,7 +310,7 @@ impl Stage {
     }
 
     fn let_time_out(&mut self) {
-        let at = now(self.at).at;
+        let at = self.now().at;
         while let Some(index) = self
             .open
             .iter()
@@ -299,7 +318,7 @@ impl Stage {
         {
             let (attempt, _, _) = self.open.remove(index);
             self.planner
-                .handle_outcome(attempt, silent(FailureKind::TimedOut), now(self.at));
+                .handle_outcome(attempt, silent(FailureKind::TimedOut), self.now());
             self.drain();
         }
     }
@@ -408,6 +427,7 @@ pub fn node() -> NodeView {
         scheduling: Scheduling::Open,
         exclusion_label: None,
         annotation: Annotation::Absent,
+        taints: Vec::new(),
         boot_id: Some(BootId::new("boot")),
     }
 }

@@ -17,7 +17,9 @@ use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{
     InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
 };
-use spot_interrupt_handler::plan::node::{CordonOwner, CordonPatch, LabelWrite, NodeView};
+use spot_interrupt_handler::plan::node::{
+    CordonOwner, CordonPatch, LabelWrite, NodeView, UndoPatch,
+};
 use spot_interrupt_handler::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use spot_interrupt_handler::plan::pod::{BlockedWish, PodView, StartWish};
 use spot_interrupt_handler::ports::{
@@ -354,6 +356,10 @@ impl CrookedCluster {
 }
 
 impl Cluster for CrookedCluster {
+    async fn undo(&self, patch: &UndoPatch) -> Result<NodeView, ClusterError> {
+        self.honest.undo(patch).await
+    }
+
     async fn node(&self) -> Result<NodeView, ClusterError> {
         self.honest.node().await
     }
