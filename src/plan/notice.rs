@@ -175,11 +175,11 @@ pub enum Origin {
 }
 
 impl Interruption {
-    /// T on the monotonic clock; D where the notice did not say it, or is later.
+    /// T on the monotonic clock; D where the notice did not say it.
     #[must_use]
     pub fn acts_at(&self) -> Moment {
-        let later = self.time.map(|time| time.since(self.deadline_wall));
-        self.deadline + later.unwrap_or_default()
+        let time = self.time.unwrap_or(self.deadline_wall);
+        self.deadline + time.since(self.deadline_wall) - self.deadline_wall.since(time)
     }
 
     /// Whether this process found it begun.

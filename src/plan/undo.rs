@@ -100,7 +100,7 @@ impl Undo {
 
     /// What is left of this interruption, to be undone if the node outlives it.
     pub(super) fn after(interruption: &Interruption, mode: Mode) -> Self {
-        let acts_at = interruption.acts_at();
+        let acts_at = interruption.acts_at().max(interruption.deadline);
         let known = (interruption.id.clone(), acts_at);
         Self::beginning(mode, Step::Pending(acts_at + SPARED_AFTER), Some(known))
     }

@@ -155,6 +155,7 @@ impl Wake {
             return Standing::Unchanged;
         };
         let left = interruption.deadline.since(now);
+        let left_to_time = interruption.acts_at().min(interruption.deadline).since(now);
         match notice.as_ref().map(|notice| notice.server_date) {
             Some(None) => Standing::Unchanged,
             Some(Some(date)) => {
@@ -169,7 +170,7 @@ impl Wake {
             }
             None => {
                 let is_gone = matches!(self.node, Reading::Heard(Annotation::Absent));
-                if self.slept >= left || is_gone && record == Recording::Written {
+                if self.slept >= left_to_time || is_gone && record == Recording::Written {
                     Standing::Over
                 } else {
                     Standing::Unchanged

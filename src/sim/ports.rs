@@ -19,7 +19,7 @@ use super::balancer::NamedTarget;
 use super::cluster::{AtLeast, CACHE_WAIT, Cluster as ApiServer, DeleteOptions, Event, Writes};
 use super::faults::{Fate, Trouble, Weather};
 use super::journal::{Call, Service};
-use super::node::NodePatch;
+use super::node::{Node, NodePatch};
 use super::pod::Pod;
 use super::refused::Refused;
 use super::stage::Stage;
@@ -60,7 +60,7 @@ pub trait Witness: Send {
     );
 
     /// A patch of the node has taken effect.
-    fn node_patched(&mut self, world: &World, now: Now);
+    fn node_patched(&mut self, before: &Node, world: &World, now: Now);
 
     /// A call to the load balancer leaves the agent.
     fn balancer_call_leaves(
@@ -506,6 +506,7 @@ impl SimCluster {
         let (name, witness) = (self.node.clone(), self.way.witness.clone());
         self.way
             .ask_cluster("patch node", SMALL_CALL, move |world, now| {
+                let before = world.cluster.node().clone();
                 let patched = world
                     .cluster
                     .patch_node(name.as_str(), &patch, Writes::Real);
@@ -513,7 +514,7 @@ impl SimCluster {
                     witness
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
-                        .node_patched(world, now);
+                        .node_patched(&before, world, now);
                 }
                 patched.map(|node| node_view(&node))
             })
