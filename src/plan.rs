@@ -340,6 +340,7 @@ impl Planner {
             Outcome::Notice(notice) => {
                 let recovered = self.metadata.handle_success(now.at);
                 self.agenda.tell_if(recovered);
+                let was_responding = matches!(self.phase, Phase::Responding(_));
                 if let Some(wake) = &mut self.wake
                     && !wake.has_heard_notice()
                 {
@@ -352,7 +353,11 @@ impl Planner {
                 } else {
                     self.tell_started(Origin::Begun);
                     self.undo.handle_absence();
-                    self.handle_absence();
+                    // What a wake has just ended is told with the notice it was about; the next poll finds it gone.
+                    let has_ended = was_responding && matches!(self.phase, Phase::After(_));
+                    if !has_ended {
+                        self.handle_absence();
+                    }
                     self.undo_if_it_is_time(now.at);
                 }
             }

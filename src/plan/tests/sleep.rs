@@ -140,8 +140,12 @@ fn an_interruption_whose_notice_and_record_are_gone_after_a_jump_is_over() {
     stage.forward_to(9.0);
     stage.answer(&Request::ReadNode, Outcome::Node(node()));
     stage.answer(&Request::ReadNotice, Outcome::Notice(None));
-    assert!(is_idle(&stage));
+    assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 1);
     assert_eq!(stage.pod_calls(), []);
+    assert!(!is_idle(&stage), "the verdict is told as of the interruption");
+    stage.forward_to(14.0);
+    stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+    assert!(is_idle(&stage));
 }
 
 #[test]
@@ -161,7 +165,7 @@ fn who_gets_no_answers_goes_on_after_five_seconds_and_judges_the_notice_when_it_
     }
     stage.answer(&Request::ReadNotice, Outcome::Notice(None));
     assert_eq!(stage.pod_calls(), []);
-    assert!(is_idle(&stage));
+    assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 1);
 }
 
 #[test]
