@@ -142,7 +142,10 @@ fn an_interruption_whose_notice_and_record_are_gone_after_a_jump_is_over() {
     stage.answer(&Request::ReadNotice, Outcome::Notice(None));
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 1);
     assert_eq!(stage.pod_calls(), []);
-    assert!(!is_idle(&stage), "the verdict is told as of the interruption");
+    assert!(
+        !is_idle(&stage),
+        "the verdict is told as of the interruption"
+    );
     stage.forward_to(14.0);
     stage.answer(&Request::ReadNotice, Outcome::Notice(None));
     assert!(is_idle(&stage));

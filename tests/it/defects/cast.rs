@@ -15,10 +15,10 @@ use spot_interrupt_handler::plan::action::{
 };
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{
-    InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
+    BootId, InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
 };
 use spot_interrupt_handler::plan::node::{
-    CordonOwner, CordonPatch, LabelWrite, NodeView, UndoPatch,
+    Annotation, CordonOwner, CordonPatch, LabelWrite, NodeView, UndoPatch,
 };
 use spot_interrupt_handler::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use spot_interrupt_handler::plan::pod::{BlockedWish, PodView, StartWish};
@@ -68,6 +68,11 @@ pub enum Defect {
     DeletesWithoutAWord,
     FightsControllers,
     TakesHibernationsForTerminations,
+    UncordonsForOthers,
+    UncordonsBesideOthers,
+    GivesBackTooSoon,
+    NeverGivesBack,
+    DrainsOnAfterItsSleep,
 }
 
 const ONE_SIGNAL: &str = "a pod gets one stop signal";
@@ -77,10 +82,11 @@ const STOP_SIGNAL: &str = "a pod gets its stop signal as soon as the weather all
 const CORDON: &str = "the node is cordoned and excluded as soon as the weather allows";
 const OWNER: &str = "the annotation says whose the cordon is";
 const BOUNDED: &str = "the number of calls is bounded";
+const FOREIGN: &str = "nothing foreign is undone";
 const ONE_VERDICT: &str = "there is one verdict for each process";
 
 /// Every defect, and the rule that notices it.
-pub const DEFECTS: [(Defect, &str); 34] = [
+pub const DEFECTS: [(Defect, &str); 39] = [
     (
         Defect::ForgetsTheUid,
         "every call about a pod carries its UID",
@@ -166,6 +172,20 @@ pub const DEFECTS: [(Defect, &str); 34] = [
         Defect::TakesHibernationsForTerminations,
         "a hibernation cuts no grace period",
     ),
+    (Defect::UncordonsForOthers, FOREIGN),
+    (Defect::UncordonsBesideOthers, FOREIGN),
+    (
+        Defect::GivesBackTooSoon,
+        "a node is given back only when it has outlived its notice",
+    ),
+    (
+        Defect::NeverGivesBack,
+        "what was ours is undone when the node lives on",
+    ),
+    (
+        Defect::DrainsOnAfterItsSleep,
+        "after a wake past the deadline no pod is called",
+    ),
 ];
 
 impl Defect {
@@ -206,6 +226,11 @@ impl Defect {
             Self::DeletesWithoutAWord => "deletes pods without the condition",
             Self::FightsControllers => "evicts what comes back for ever",
             Self::TakesHibernationsForTerminations => "takes a hibernation for a termination",
+            Self::UncordonsForOthers => "gives back what others cordoned",
+            Self::UncordonsBesideOthers => "gives back a node that another tool takes",
+            Self::GivesBackTooSoon => "takes every record for one of an earlier boot",
+            Self::NeverGivesBack => "says that it gives the node back, and does not",
+            Self::DrainsOnAfterItsSleep => "does not see that the notice is gone",
         }
     }
 }
@@ -229,6 +254,7 @@ impl Cast for Crooked {
             metadata: CrookedMetadata {
                 honest: honest.metadata,
                 defect: self.0,
+                seen: Mutex::default(),
             },
             cluster: CrookedCluster {
                 honest: honest.cluster,
@@ -254,11 +280,26 @@ impl Cast for Crooked {
 pub struct CrookedMetadata {
     honest: SimMetadata,
     defect: Defect,
+    seen: Mutex<Option<Announcement>>,
 }
 
 impl Metadata for CrookedMetadata {
     async fn notice(&self) -> Result<Option<Announcement>, MetadataError> {
         let notice = self.honest.notice().await?;
+        if self.defect == Defect::DrainsOnAfterItsSleep {
+            let mut seen = self.seen.lock().expect("no panic");
+            if let Some(notice) = notice {
+                *seen = Some(Announcement {
+                    server_date: notice.server_date.filter(|_| seen.is_none()),
+                    ..notice
+                });
+            }
+            let current = seen.clone();
+            if let Some(seen) = seen.as_mut() {
+                seen.server_date = None;
+            }
+            return Ok(current);
+        }
         Ok(notice.map(|notice| match self.defect {
             Defect::TakesHibernationsForTerminations => Announcement {
                 action: AnnouncedAction::Known(InterruptionAction::Terminate),
@@ -357,11 +398,25 @@ impl CrookedCluster {
 
 impl Cluster for CrookedCluster {
     async fn undo(&self, patch: &UndoPatch) -> Result<NodeView, ClusterError> {
-        self.honest.undo(patch).await
+        match self.defect {
+            Defect::NeverGivesBack => self.honest.node().await,
+            _ => self.honest.undo(patch).await,
+        }
     }
 
     async fn node(&self) -> Result<NodeView, ClusterError> {
-        self.honest.node().await
+        let mut view = self.honest.node().await?;
+        match (self.defect, &mut view.annotation) {
+            (Defect::UncordonsForOthers, Annotation::Record(record)) => {
+                record.cordon = CordonOwner::Us;
+            }
+            (Defect::GivesBackTooSoon, Annotation::Record(record)) => {
+                record.boot_id = Some(BootId::new("earlier"));
+            }
+            (Defect::UncordonsBesideOthers, _) => view.taints.clear(),
+            _ => {}
+        }
+        Ok(view)
     }
 
     async fn cordon(&self, patch: &CordonPatch) -> Result<NodeView, ClusterError> {
