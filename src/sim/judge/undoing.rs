@@ -27,6 +27,10 @@ const WAKING_TAKES: Duration = Duration::from_secs(12);
 /// Whoever was refused tries again within five minutes, a fifth more or less.
 const RETRIES_TAKE: Duration = Duration::from_secs(375);
 
+/// From a notice that comes just after a poll until the last patch by somebody who has not seen it arrives: a poll, and the
+/// patch at a server that is slow.
+const NEWS_TAKE: Duration = Duration::from_secs(30);
+
 /// How the node came to outlive its interruption, as the world knows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Survival {
@@ -116,7 +120,11 @@ impl Judge {
         let is_later = record.boot_id.as_ref() != Some(&before.boot)
             || self.survival.woke.is_some()
             || self.clock_error >= Duration::from_secs(5);
-        let is_there = world.metadata.visible_notice(now).is_some();
+        // Whoever has polled just before the notice came cannot know, and its patch may be slow.
+        let is_known =
+            |appears: Moment| appears + NEWS_TAKE <= now.at && !self.has_just_woken(now.at);
+        let notice = world.metadata.visible_notice(now);
+        let is_there = notice.is_some_and(|notice| is_known(notice.appears));
         if is_there || !is_spared && !is_later {
             let rule = "a node is given back only when it has outlived its notice";
             let detail = if is_there {
