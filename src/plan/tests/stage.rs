@@ -127,7 +127,7 @@ impl Stage {
             self.at = next.max(self.at);
             self.turn();
             self.let_time_out();
-            self.planner.handle_timeout(self.now());
+            self.planner.handle_timeout(self.clocks());
             self.drain();
         }
         self.at = seconds;
@@ -136,7 +136,7 @@ impl Stage {
     /// Lets time pass to `seconds` in one step, with answers still to come that are due at that very moment.
     pub fn forward_to_without_limits(&mut self, seconds: f64) {
         self.at = seconds;
-        self.planner.handle_timeout(self.now());
+        self.planner.handle_timeout(self.clocks());
         self.drain();
     }
 
@@ -166,7 +166,7 @@ impl Stage {
             .position(|(_, request, _)| pick(request))
             .unwrap_or_else(|| panic!("no such request is open: {:?}", self.open));
         let (attempt, _, _) = self.open.remove(index);
-        self.planner.handle_outcome(attempt, outcome, self.now());
+        self.planner.handle_outcome(attempt, outcome, self.clocks());
         self.drain();
     }
 
@@ -183,7 +183,8 @@ impl Stage {
             .iter()
             .find(|(_, request, _)| matches!(request, Request::WatchPods(_)))
             .unwrap_or_else(|| panic!("no watch is open at {} s: {:?}", self.at, self.open));
-        self.planner.handle_watch_event(*attempt, event, self.now());
+        self.planner
+            .handle_watch_event(*attempt, event, self.clocks());
         self.drain();
     }
 
@@ -293,7 +294,7 @@ impl Stage {
         }
     }
 
-    fn now(&self) -> Now {
+    fn clocks(&self) -> Now {
         Now {
             wall: wall(self.at + self.ahead),
             ..now(self.at)
@@ -310,7 +311,7 @@ impl Stage {
     }
 
     fn let_time_out(&mut self) {
-        let at = self.now().at;
+        let at = self.clocks().at;
         while let Some(index) = self
             .open
             .iter()
@@ -318,7 +319,7 @@ impl Stage {
         {
             let (attempt, _, _) = self.open.remove(index);
             self.planner
-                .handle_outcome(attempt, silent(FailureKind::TimedOut), self.now());
+                .handle_outcome(attempt, silent(FailureKind::TimedOut), self.clocks());
             self.drain();
         }
     }
