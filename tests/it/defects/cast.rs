@@ -18,9 +18,11 @@ use spot_interrupt_handler::plan::binding::{
 };
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{
-    InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
+    BootId, InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
 };
-use spot_interrupt_handler::plan::node::{CordonOwner, CordonPatch, LabelWrite, NodeView};
+use spot_interrupt_handler::plan::node::{
+    Annotation, CordonOwner, CordonPatch, LabelWrite, NodeView, UndoPatch,
+};
 use spot_interrupt_handler::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use spot_interrupt_handler::plan::pod::{BlockedWish, PodView, StartWish};
 use spot_interrupt_handler::ports::{
@@ -74,6 +76,11 @@ pub enum Defect {
     BelievesTheFirstLook,
     LooksForNoBindings,
     ForgetsTheGateway,
+    UncordonsForOthers,
+    UncordonsBesideOthers,
+    GivesBackTooSoon,
+    NeverGivesBack,
+    DrainsOnAfterItsSleep,
 }
 
 const ONE_SIGNAL: &str = "a pod gets one stop signal";
@@ -84,10 +91,11 @@ const CORDON: &str = "the node is cordoned and excluded as soon as the weather a
 const OWNER: &str = "the annotation says whose the cordon is";
 const BOUNDED: &str = "the number of calls is bounded";
 const DRAINING: &str = "every registered port is draining as soon as the weather allows";
+const FOREIGN: &str = "nothing foreign is undone";
 const ONE_VERDICT: &str = "there is one verdict for each process";
 
 /// Every defect, and the rule that notices it.
-pub const DEFECTS: [(Defect, &str); 39] = [
+pub const DEFECTS: [(Defect, &str); 44] = [
     (
         Defect::ForgetsTheUid,
         "every call about a pod carries its UID",
@@ -181,6 +189,20 @@ pub const DEFECTS: [(Defect, &str); 39] = [
         Defect::TakesHibernationsForTerminations,
         "a hibernation cuts no grace period",
     ),
+    (Defect::UncordonsForOthers, FOREIGN),
+    (Defect::UncordonsBesideOthers, FOREIGN),
+    (
+        Defect::GivesBackTooSoon,
+        "a node is given back only when it has outlived its notice",
+    ),
+    (
+        Defect::NeverGivesBack,
+        "what was ours is undone when the node lives on",
+    ),
+    (
+        Defect::DrainsOnAfterItsSleep,
+        "after a wake past the deadline no pod is called",
+    ),
 ];
 
 impl Defect {
@@ -228,6 +250,11 @@ impl Defect {
             Self::BelievesTheFirstLook => "never sees a registration that comes back",
             Self::LooksForNoBindings => "finds no bindings",
             Self::ForgetsTheGateway => "forgets the pods of DaemonSets behind a load balancer",
+            Self::UncordonsForOthers => "gives back what others cordoned",
+            Self::UncordonsBesideOthers => "gives back a node that another tool takes",
+            Self::GivesBackTooSoon => "takes every record for one of an earlier boot",
+            Self::NeverGivesBack => "says that it gives the node back, and does not",
+            Self::DrainsOnAfterItsSleep => "does not see that the notice is gone",
         }
     }
 }
@@ -251,6 +278,7 @@ impl Cast for Crooked {
             metadata: CrookedMetadata {
                 honest: honest.metadata,
                 defect: self.0,
+                seen: Mutex::default(),
             },
             cluster: CrookedCluster {
                 honest: honest.cluster,
@@ -277,11 +305,26 @@ impl Cast for Crooked {
 pub struct CrookedMetadata {
     honest: SimMetadata,
     defect: Defect,
+    seen: Mutex<Option<Announcement>>,
 }
 
 impl Metadata for CrookedMetadata {
     async fn notice(&self) -> Result<Option<Announcement>, MetadataError> {
         let notice = self.honest.notice().await?;
+        if self.defect == Defect::DrainsOnAfterItsSleep {
+            let mut seen = self.seen.lock().expect("no panic");
+            if let Some(notice) = notice {
+                *seen = Some(Announcement {
+                    server_date: notice.server_date.filter(|_| seen.is_none()),
+                    ..notice
+                });
+            }
+            let current = seen.clone();
+            if let Some(seen) = seen.as_mut() {
+                seen.server_date = None;
+            }
+            return Ok(current);
+        }
         Ok(notice.map(|notice| match self.defect {
             Defect::TakesHibernationsForTerminations => Announcement {
                 action: AnnouncedAction::Known(InterruptionAction::Terminate),
@@ -379,8 +422,26 @@ impl CrookedCluster {
 }
 
 impl Cluster for CrookedCluster {
+    async fn undo(&self, patch: &UndoPatch) -> Result<NodeView, ClusterError> {
+        match self.defect {
+            Defect::NeverGivesBack => self.honest.node().await,
+            _ => self.honest.undo(patch).await,
+        }
+    }
+
     async fn node(&self) -> Result<NodeView, ClusterError> {
-        self.honest.node().await
+        let mut view = self.honest.node().await?;
+        match (self.defect, &mut view.annotation) {
+            (Defect::UncordonsForOthers, Annotation::Record(record)) => {
+                record.cordon = CordonOwner::Us;
+            }
+            (Defect::GivesBackTooSoon, Annotation::Record(record)) => {
+                record.boot_id = Some(BootId::new("earlier"));
+            }
+            (Defect::UncordonsBesideOthers, _) => view.taints.clear(),
+            _ => {}
+        }
+        Ok(view)
     }
 
     async fn cordon(&self, patch: &CordonPatch) -> Result<NodeView, ClusterError> {
