@@ -68,6 +68,11 @@ def rules(root):
             rule(properties["AccessConfig"]["AuthenticationMode"] == "API", path, "access entries only")
         for properties in resources(path, "AWS::EKS::AccessEntry"):
             rule(properties["Type"] == "EC2_LINUX", path, "the type that lets nodes join")
+        for properties in resources(path, "AWS::Logs::MetricFilter"):
+            for metric in properties["MetricTransformations"]:
+                rule("Dimensions" not in metric, path, "no metric for each node or instance")
+        for properties in resources(path, "AWS::CloudWatch::Alarm"):
+            rule("TreatMissingData" in properties, path, "missing data mean something")
         for properties in resources(path, "AWS::ElasticLoadBalancingV2::TargetGroup"):
             tags = {tag["Key"]: tag["Value"] for tag in properties["Tags"]}
             rule(tags.get("interrupt-handler/enabled") == "true", path, "the agent finds the group")
@@ -173,6 +178,11 @@ def labels(root):
 
 # A file, what is right in it, a fault, and what has to find it: a word of cfn-lint's answer or of a rule of ours.
 FAULTS = [
+    ("alarms.yaml", "MetricValue: \"1\"", "MetricValue: \"1\"\n          Dimensions: [{ Key: node, Value: $.node }]", "each node"),
+    ("alarms.yaml", "TreatMissingData: breaching", "AlarmName: silent", "E0000 Duplicate found"),
+    ("alarms.yaml", "      TreatMissingData: breaching\n", "", "missing data"),
+    ("alarms.yaml", "ComparisonOperator: LessThanThreshold", "ComparisonOperator: LessThan", "E3030"),
+    ("cross-check.yaml", "[Spoke, Arn]", "[Spok, Arn]", "E1010"),
     ("load-balancer.yaml", "  TargetGroup:\n    Type", "  LoadBalancer:\n    Type", "E0000 Duplicate found"),
     ("permissions.yaml", "elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeTag", "W3037"),
     ("permissions.yaml", "!GetAtt AgentRole.Arn", "!GetAtt AgentRoll.Arn", "E1010"),
@@ -191,8 +201,9 @@ def broken_copies():
     for name, right, wrong, answer in FAULTS:
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
-            shutil.copytree(HERE / "spot-node-group", root / "spot-node-group")
-            path = root / "spot-node-group/cloudformation" / name
+            for system in ["alerts", "spot-node-group"]:
+                shutil.copytree(HERE / system, root / system)
+            [path] = root.glob(f"*/cloudformation/{name}")
             text = path.read_text()
             assert right in text, f"{name} has no {right!r}"
             path.write_text(text.replace(right, wrong, 1))

@@ -68,6 +68,7 @@ async fn attempt_once<M: Metadata, C: Cluster, B: Balancer>(
         Request::ReadIdentity => outcome(metadata.identity().await, Outcome::Identity),
         Request::ReadNode => outcome(cluster.node().await, Outcome::Node),
         Request::Cordon(patch) => outcome(cluster.cordon(patch).await, Outcome::Node),
+        Request::Undo(patch) => outcome(cluster.undo(patch).await, Outcome::Node),
         Request::ListPods(freshness) => {
             outcome(cluster.pods(freshness).await, |(pods, version)| {
                 Outcome::Pods { pods, version }

@@ -26,6 +26,7 @@ use kube::api::{
 use kube::client::Body;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 pub use answer::read_refusal;
 pub use binding::read_bindings;
@@ -40,7 +41,7 @@ use crate::plan::action::{Freshness, NodeEvent, WatchEvent};
 use crate::plan::binding::{Binding, BindingApi, Service};
 use crate::plan::budget::Grace;
 use crate::plan::id::{NodeName, PodRef, ResourceVersion};
-use crate::plan::node::{CordonPatch, NodeView};
+use crate::plan::node::{CordonPatch, NodeView, UndoPatch};
 use crate::plan::pod::{BlockedWish, PodView};
 use crate::plan::time::Moment;
 use crate::ports::{Cluster, ClusterError, Refusal};
@@ -195,6 +196,18 @@ impl KubeCluster {
     }
 }
 
+impl KubeCluster {
+    async fn patch_node(&self, body: Value) -> Result<NodeView, ClusterError> {
+        let params = PatchParams {
+            dry_run: self.is_rehearsal(),
+            field_manager: Some(AGENT.to_owned()),
+            ..PatchParams::default()
+        };
+        let request = nodes().patch(self.node.as_str(), &params, &Patch::Merge(body));
+        node::view(self.read(request, OBJECT_LIMIT).await?)
+    }
+}
+
 impl Cluster for KubeCluster {
     async fn node(&self) -> Result<NodeView, ClusterError> {
         let request = nodes().get(self.node.as_str(), &GetParams::default());
@@ -202,17 +215,11 @@ impl Cluster for KubeCluster {
     }
 
     async fn cordon(&self, patch: &CordonPatch) -> Result<NodeView, ClusterError> {
-        let params = PatchParams {
-            dry_run: self.is_rehearsal(),
-            field_manager: Some(AGENT.to_owned()),
-            ..PatchParams::default()
-        };
-        let request = nodes().patch(
-            self.node.as_str(),
-            &params,
-            &Patch::Merge(node::patch_body(patch)),
-        );
-        node::view(self.read(request, OBJECT_LIMIT).await?)
+        self.patch_node(node::patch_body(patch)).await
+    }
+
+    async fn undo(&self, patch: &UndoPatch) -> Result<NodeView, ClusterError> {
+        self.patch_node(node::undo_body(patch)).await
     }
 
     async fn pods(

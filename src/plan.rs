@@ -11,6 +11,9 @@
 //! clock, nothing asynchronous; maps are ordered and jitter comes from a seed, so that the same inputs give the same
 //! outputs.
 //!
+//! Beside the phases, what an interruption left on a node that outlives it is undone while no notice is there; and when
+//! the clocks part, because the machine slept, nothing is written until notice and annotation have been read anew.
+//!
 //! Only an agent that sees a notice in its very first poll passes through `Recalling`: it may have been restarted in
 //! mid-drain, and the node's annotation knows the deadline that is in force.
 
@@ -34,6 +37,8 @@ mod sight;
 pub mod targets;
 pub mod task;
 pub mod time;
+mod undo;
+mod wake;
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +59,8 @@ use recall::{Recall, RecalledNode};
 use response::{Response, tell_beginning};
 use task::{Agenda, Task};
 use time::{Moment, Now};
+use undo::Undo;
+use wake::{Clocks, Input, Standing, Wake};
 
 /// A poll that takes longer has failed: the metadata service answers within milliseconds.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -74,6 +81,10 @@ pub struct Planner {
     discovery: Discovery,
     identity: Option<MachineIdentity>,
     phase: Phase,
+    undo: Undo,
+    clocks: Clocks,
+    /// In an interruption, after the machine slept.
+    wake: Option<Wake>,
     stop: Stop,
     last_poll: Moment,
     arrival: Arrival,
@@ -123,6 +134,9 @@ impl Planner {
             api: ApiHealth::default(),
             identity: None,
             phase: Phase::Arriving,
+            undo: Undo::at_start(policy.mode),
+            clocks: Clocks::new(now),
+            wake: None,
             stop: Stop::Unasked,
             last_poll: now.at,
             arrival: Arrival::Untold,
@@ -140,6 +154,12 @@ impl Planner {
 
     /// Takes what came of an attempt. One that nobody waits for any more is ignored.
     pub fn handle_outcome(&mut self, attempt: AttemptId, outcome: Outcome, now: Now) {
+        self.watch_clocks(now);
+        let may_write = self.agenda.task_of(attempt).is_some_and(Task::may_write);
+        if let Some(wake) = self.holding_wake().filter(|_| may_write) {
+            wake.keep(Input::Outcome(attempt, outcome));
+            return;
+        }
         let Some(task) = self.agenda.finish(attempt, &outcome) else {
             return;
         };
@@ -154,9 +174,20 @@ impl Planner {
             | Task::Deadline
             | Task::Controller
             | Task::Settling(_)
+            | Task::Wake
             | Task::SecondWave => {}
             Task::Warm => Discovery::handle_warmed(&mut self.agenda, now.at),
             Task::Discover(topic) => self.handle_discovered(topic, outcome, now),
+            Task::Reread => self.handle_reread(outcome, now),
+            Task::Undo => {
+                self.note_api_health(&outcome, now.at);
+                if let Outcome::Node(view) = &outcome {
+                    self.discovery.handle_node(&view.labels);
+                }
+                let instance = self.identity.as_ref().map(|identity| &identity.instance_id);
+                self.undo
+                    .handle_outcome(outcome, instance, &mut self.agenda, now);
+            }
             Task::Cordon
             | Task::See
             | Task::Pod(_)
@@ -175,7 +206,12 @@ impl Planner {
 
     /// Takes what a watch brings; `attempt` is the one that opened it.
     pub fn handle_watch_event(&mut self, attempt: AttemptId, event: WatchEvent, now: Now) {
+        self.watch_clocks(now);
         if self.agenda.task_of(attempt) != Some(&Task::See) {
+            return;
+        }
+        if let Some(wake) = self.holding_wake() {
+            wake.keep(Input::Event(attempt, event));
             return;
         }
         if let Some(fact) = self.api.handle_answer(now.at) {
@@ -189,6 +225,7 @@ impl Planner {
 
     /// Does what is due. A call when nothing is due does nothing.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.watch_clocks(now);
         while let Some(task) = self.agenda.take_due(now.at) {
             match task {
                 Task::Poll => self.poll(now.at),
@@ -200,6 +237,9 @@ impl Planner {
                 Task::Discover(topic) => {
                     self.discovery.handle_due(topic, &mut self.agenda, now.at);
                 }
+                Task::Wake => self.finish_wake(now),
+                Task::Reread => self.reread(now.at),
+                Task::Undo => self.undo.handle_due(&mut self.agenda, now.at),
                 Task::Cordon
                 | Task::See
                 | Task::WatchSilence
@@ -324,15 +364,33 @@ impl Planner {
             Outcome::Notice(notice) => {
                 let recovered = self.metadata.handle_success(now.at);
                 self.agenda.tell_if(recovered);
+                let was_responding = matches!(self.phase, Phase::Responding(_));
+                if let Some(wake) = &mut self.wake
+                    && !wake.has_heard_notice()
+                {
+                    wake.handle_notice(notice.clone());
+                    self.finish_wake_if_ready(now);
+                }
                 if let Some(announcement) = notice {
+                    self.undo.handle_doubt();
                     self.handle_notice(announcement, now);
                 } else {
                     self.tell_started(Origin::Begun);
-                    self.handle_absence();
+                    self.undo.handle_absence();
+                    // What a wake has just ended is told with the notice it was about; the next poll finds it gone.
+                    let has_ended = was_responding && matches!(self.phase, Phase::After(_));
+                    if !has_ended {
+                        self.handle_absence();
+                    }
+                    self.undo_if_it_is_time(now.at);
                 }
             }
             Outcome::Failed(failure) => {
                 let unreachable = self.metadata.handle_failure(&failure, now.at);
+                self.undo.handle_doubt();
+                if self.holding_wake().is_some() {
+                    self.agenda.wait(Task::Poll, now.at + wake::RETRY);
+                }
                 self.tell_started(Origin::Begun);
                 self.agenda.tell_if(unreachable);
             }
@@ -372,10 +430,13 @@ impl Planner {
                 self.agenda.count_anew();
                 self.respond(&announcement, now, None, now);
             }
-            Phase::Responding(response) => {
+            // While the writes wait nothing may be planned anew.
+            Phase::Responding(response)
+                if self.wake.as_ref().is_none_or(|wake| !wake.is_holding()) =>
+            {
                 response.handle_notice(&announcement, &mut self.agenda, now);
             }
-            Phase::Recalling(_) | Phase::After(_) => {}
+            Phase::Recalling(_) | Phase::Responding(_) | Phase::After(_) => {}
         }
     }
 
@@ -422,6 +483,7 @@ impl Planner {
         self.discovery.tell(&identity.instance_id, &mut self.agenda);
         self.identity = Some(identity);
         self.finish_recall_if_ready(now);
+        self.undo_if_it_is_time(now.at);
     }
 
     fn handle_response_outcome(&mut self, task: Task, outcome: Outcome, now: Now) {
@@ -514,6 +576,8 @@ impl Planner {
         let interruption = recall::interruption(machine, announcement, seen, view.as_ref(), now);
         self.tell_started(interruption.origin);
         tell_beginning(&interruption, announcement, &mut self.agenda, now);
+        self.agenda.close(&Task::Undo);
+        self.undo = Undo::after(&interruption, self.policy.mode);
         if interruption.deadline <= now.at {
             self.phase = Phase::After(Box::new(interruption));
             return;
@@ -555,7 +619,102 @@ impl Planner {
         self.phase = Phase::Responding(Box::new(response));
     }
 
+    /// The clocks may show that the machine has slept.
+    fn watch_clocks(&mut self, now: Now) {
+        let Some(slept) = self.clocks.slept_until(now) else {
+            return;
+        };
+        self.undo.handle_wake(now.at);
+        self.poll(now.at);
+        match &self.phase {
+            // What was heard before the sleep says nothing about what is left.
+            Phase::Recalling(_) => {
+                self.agenda.close(&Task::Recall);
+                self.agenda.close(&Task::Cordon);
+                self.phase = Phase::Arriving;
+            }
+            Phase::Responding(_) => {
+                self.wake = Some(Wake::after(slept, self.wake.take()));
+                self.agenda.hold_writes();
+                self.agenda.wait(Task::Wake, now.at + wake::PATIENCE);
+                self.reread(now.at);
+            }
+            Phase::Arriving | Phase::Watching | Phase::After(_) => {}
+        }
+    }
+
+    fn holding_wake(&mut self) -> Option<&mut Wake> {
+        self.wake.as_mut().filter(|wake| wake.is_holding())
+    }
+
+    fn reread(&mut self, now: Moment) {
+        self.agenda
+            .attempt(Task::Reread, Request::ReadNode, Some(now + wake::PATIENCE));
+    }
+
+    fn handle_reread(&mut self, outcome: Outcome, now: Now) {
+        self.note_api_health(&outcome, now.at);
+        let Some(wake) = self.holding_wake() else {
+            return;
+        };
+        if let Outcome::Node(view) = outcome {
+            wake.handle_node(view);
+            self.finish_wake_if_ready(now);
+        } else {
+            self.agenda.wait(Task::Reread, now.at + wake::RETRY);
+        }
+    }
+
+    fn finish_wake_if_ready(&mut self, now: Now) {
+        if let Some(wake) = &self.wake
+            && (wake.has_heard_all() || !wake.is_holding() && wake.has_heard_notice())
+        {
+            self.finish_wake(now);
+        }
+    }
+
+    /// Goes on after a sleep, by what has been heard. A notice that has not been heard of yet is judged when it is.
+    fn finish_wake(&mut self, now: Now) {
+        let (Some(mut wake), Phase::Responding(response)) = (self.wake.take(), &mut self.phase)
+        else {
+            return;
+        };
+        self.agenda.close(&Task::Wake);
+        self.agenda.close(&Task::Reread);
+        self.agenda.release_writes();
+        let inputs = wake.release();
+        match wake.standing(response.interruption(), response.recording(), now.at) {
+            Standing::Over => {
+                self.handle_deadline(now.at);
+                return;
+            }
+            Standing::Until(deadline) => {
+                response.handle_sleep(deadline, &mut self.agenda, now.at);
+            }
+            Standing::Unchanged => {}
+        }
+        if !wake.has_heard_notice() {
+            self.wake = Some(wake);
+        }
+        for input in inputs {
+            match input {
+                Input::Outcome(attempt, outcome) => self.handle_outcome(attempt, outcome, now),
+                Input::Event(attempt, event) => self.handle_watch_event(attempt, event, now),
+            }
+        }
+    }
+
+    /// Takes back what an interruption left, while no notice is there.
+    fn undo_if_it_is_time(&mut self, now: Moment) {
+        if let Phase::Watching = self.phase {
+            let instance = self.identity.as_ref().map(|identity| &identity.instance_id);
+            self.undo.consider(instance, &mut self.agenda, now);
+        }
+    }
+
     fn handle_deadline(&mut self, now: Moment) {
+        self.wake = None;
+        self.agenda.release_writes();
         match std::mem::replace(&mut self.phase, Phase::Watching) {
             Phase::Responding(mut response) => {
                 response.handle_deadline(&self.discovery, &mut self.agenda, now);

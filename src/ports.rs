@@ -13,7 +13,7 @@ use crate::plan::action::{Freshness, MachineIdentity, NodeEvent, Ports, Target, 
 use crate::plan::binding::{Binding, BindingApi, GroupTag, ListedGroup, Marker, Service, TargetId};
 use crate::plan::budget::Grace;
 use crate::plan::id::{PodRef, ResourceVersion, TargetGroupArn};
-use crate::plan::node::{CordonPatch, NodeView};
+use crate::plan::node::{CordonPatch, NodeView, UndoPatch};
 use crate::plan::notice::Announcement;
 use crate::plan::pod::{BlockedWish, PodView};
 
@@ -38,6 +38,12 @@ pub trait Cluster: Send + Sync + 'static {
     fn cordon(
         &self,
         patch: &CordonPatch,
+    ) -> impl Future<Output = Result<NodeView, ClusterError>> + Send;
+
+    /// PATCHes our Node to take back what an interruption left, its annotation included, and returns it as it then is.
+    fn undo(
+        &self,
+        patch: &UndoPatch,
     ) -> impl Future<Output = Result<NodeView, ClusterError>> + Send;
 
     /// LISTs the pods of our node.

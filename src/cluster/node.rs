@@ -8,7 +8,8 @@ use crate::annotation::{
 };
 use crate::plan::id::{BootId, InstanceId, ResourceVersion};
 use crate::plan::node::{
-    Annotation, CordonPatch, LabelWrite, NodeView, Scheduling, SchedulingWrite,
+    Annotation, CordonPatch, LabelUndo, LabelWrite, NodeView, Scheduling, SchedulingUndo,
+    SchedulingWrite, UndoPatch,
 };
 use crate::ports::ClusterError;
 
@@ -26,6 +27,7 @@ pub(super) fn view(node: Node) -> Result<NodeView, ClusterError> {
     let spec = node.spec.unwrap_or_default();
     let is_unschedulable = spec.unschedulable == Some(true);
     let labels = metadata.labels.unwrap_or_default();
+    let taints = spec.taints.unwrap_or_default();
     let annotation = metadata
         .annotations
         .unwrap_or_default()
@@ -43,6 +45,7 @@ pub(super) fn view(node: Node) -> Result<NodeView, ClusterError> {
         },
         exclusion_label: labels.get(EXCLUSION_LABEL).cloned(),
         annotation: annotation.map_or(Annotation::Absent, |text| read_annotation(&text)),
+        taints: taints.into_iter().map(|taint| taint.key).collect(),
         boot_id: node
             .status
             .and_then(|status| status.node_info)
@@ -86,4 +89,23 @@ pub(super) fn patch_body(patch: &CordonPatch) -> Value {
         body["metadata"] = Value::Object(metadata);
     }
     body
+}
+
+/// The merge patch that takes back what an interruption left. `null` removes.
+pub(super) fn undo_body(patch: &UndoPatch) -> Value {
+    let mut metadata = json!({
+        "resourceVersion": patch.expected.as_str(),
+        "annotations": { INTERRUPTION_ANNOTATION: null },
+    });
+    match &patch.label {
+        LabelUndo::Remove => metadata["labels"] = json!({ EXCLUSION_LABEL: null }),
+        LabelUndo::Restore(value) => metadata["labels"] = json!({ EXCLUSION_LABEL: value }),
+        LabelUndo::Keep => {}
+    }
+    match patch.scheduling {
+        SchedulingUndo::Uncordon => {
+            json!({ "metadata": metadata, "spec": { "unschedulable": false } })
+        }
+        SchedulingUndo::Keep => json!({ "metadata": metadata }),
+    }
 }

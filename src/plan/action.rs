@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::binding::{Binding, BindingApi, GroupTag, ListedGroup, Marker, Service, TargetId};
 use super::budget::Grace;
 use super::id::{InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn};
-use super::node::{CordonPatch, NodeView};
+use super::node::{CordonPatch, NodeView, UndoPatch};
 use super::notice::Announcement;
 use super::pod::{BlockedWish, PodView};
 use super::time::Moment;
@@ -42,6 +42,8 @@ pub enum Request {
     ReadNode,
     /// Cluster: PATCH our Node.
     Cordon(CordonPatch),
+    /// Cluster: PATCH our Node, to take back what an interruption left.
+    Undo(UndoPatch),
     /// Cluster: LIST the pods of our node.
     ListPods(Freshness),
     /// Cluster: WATCH the pods of our node from this version on; its events are inputs of their own.
@@ -74,6 +76,7 @@ impl Request {
             Self::ReadNotice | Self::ReadIdentity => Port::Metadata,
             Self::ReadNode
             | Self::Cordon(_)
+            | Self::Undo(_)
             | Self::ListPods(_)
             | Self::WatchPods(_)
             | Self::Evict(..)
@@ -207,7 +210,7 @@ pub enum Outcome {
     Notice(Option<Announcement>),
     /// Of [`Request::ReadIdentity`].
     Identity(MachineIdentity),
-    /// Of [`Request::ReadNode`] and [`Request::Cordon`]: the node as it now is.
+    /// Of [`Request::ReadNode`], [`Request::Cordon`] and [`Request::Undo`]: the node as it now is.
     Node(NodeView),
     /// Of [`Request::ReadNamespace`]: what it wants done about blocked pods.
     Namespace(BlockedWish),

@@ -11,9 +11,10 @@ use super::node::{
 };
 use super::notice::Interruption;
 use super::policy::{Effect, Mode};
-use super::recall::{inherited_record, own_record};
+use super::recall::{earlier_record, own_record};
 use super::task::{Agenda, Task, doubled};
 use super::time::Moment;
+use super::wake::Recording;
 
 /// A reading or a patch of one small object; the API server answers in milliseconds or is in trouble.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -108,6 +109,17 @@ impl Cordon {
         match &self.step {
             Step::Done { at, .. } => Some(*at),
             Step::Reading | Step::Patching(_) => None,
+        }
+    }
+
+    /// Whether the node carries this interruption's record.
+    pub(super) const fn recording(&self) -> Recording {
+        match (&self.step, self.effect) {
+            (Step::Done { .. }, Effect::Real) => Recording::Written,
+            (Step::Done { .. }, Effect::Rehearsed)
+            | (Step::Reading | Step::Patching(_), Effect::Real | Effect::Rehearsed) => {
+                Recording::Unwritten
+            }
         }
     }
 
@@ -215,7 +227,7 @@ impl Cordon {
             instance,
             interruption.deadline_wall,
         );
-        let inherited = inherited_record(view, instance);
+        let earlier = earlier_record(view);
         let blind = self.conflicts >= CONFLICTS_BEFORE_BLIND_PATCH;
         let scheduling = match self.mode {
             Mode::Full => SchedulingWrite::Cordon,
@@ -224,8 +236,9 @@ impl Cordon {
         let owner = match (ours, view.scheduling) {
             (Some(record), _) => record.cordon,
             (None, _) if scheduling == SchedulingWrite::Keep => CordonOwner::Another,
-            (None, Scheduling::Cordoned) if inherited.is_some() => CordonOwner::Us,
-            (None, Scheduling::Cordoned) => CordonOwner::Another,
+            (None, Scheduling::Cordoned) => {
+                earlier.map_or(CordonOwner::Another, |record| record.cordon)
+            }
             (None, Scheduling::Open) if blind => CordonOwner::Another,
             (None, Scheduling::Open) => CordonOwner::Us,
         };
@@ -253,10 +266,7 @@ impl Cordon {
             instance_id: instance.or_else(|| ours?.instance_id.as_ref()).cloned(),
             boot_id: view.boot_id.clone(),
             cordon: owner,
-            label_before: ours.or(inherited).map_or_else(
-                || view.exclusion_label.clone(),
-                |record| record.label_before.clone(),
-            ),
+            label_before: label_before(view, ours, earlier, blind),
         };
         // A rehearsal leaves nothing behind that a later process could take for its own.
         let is_recorded =
@@ -268,5 +278,20 @@ impl Cordon {
             record: is_recorded.then_some(record),
         };
         (claim, Some(patch))
+    }
+}
+
+/// The exclusion label's value before it was ours: of an earlier interruption that is how it found it, as long as the label
+/// is as it left it. Who patches blindly cannot tell, and claims nothing.
+fn label_before(
+    view: &NodeView,
+    ours: Option<&InterruptionRecord>,
+    earlier: Option<&InterruptionRecord>,
+    blind: bool,
+) -> Option<String> {
+    match (ours, earlier, view.exclusion_label.as_deref()) {
+        (Some(record), _, _) | (None, Some(record), Some("true")) => record.label_before.clone(),
+        (None, _, None | Some("false")) if blind => Some("true".to_owned()),
+        (None, _, label) => label.map(str::to_owned),
     }
 }

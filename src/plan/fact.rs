@@ -111,6 +111,17 @@ pub enum Fact {
         /// Since the notice was first seen.
         elapsed: Duration,
     },
+    /// What an interruption left on the node is undone.
+    NodeUncordoned {
+        /// Whether the cordon was ours, and is undone.
+        cordoned_by_us: bool,
+        /// Whether it is another's, and stays.
+        already_cordoned: bool,
+        /// Whether the exclusion label was ours, and is as it was before.
+        label_set: bool,
+        /// Since the deadline that was recorded.
+        elapsed: Duration,
+    },
     /// The node could not be taken out of service; it is tried again.
     CordonFailed {
         /// Which attempt.

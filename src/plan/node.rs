@@ -18,6 +18,8 @@ pub struct NodeView {
     pub exclusion_label: Option<String>,
     /// The annotation `spot-interrupt-handler/interruption`.
     pub annotation: Annotation,
+    /// The keys of `spec.taints`.
+    pub taints: Vec<String>,
     /// `status.nodeInfo.bootID`.
     pub boot_id: Option<BootId>,
     /// The instance that `spec.providerID` names; none where it is absent or of another provider.
@@ -103,6 +105,37 @@ pub enum SchedulingWrite {
 pub enum LabelWrite {
     /// It becomes `true`.
     Set,
+    /// It stays as it is.
+    Keep,
+}
+
+/// The one merge patch that takes back what an interruption left; the annotation goes with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndoPatch {
+    /// The version read before, as optimistic lock.
+    pub expected: ResourceVersion,
+    /// Whether the node is uncordoned.
+    pub scheduling: SchedulingUndo,
+    /// What becomes of the exclusion label.
+    pub label: LabelUndo,
+}
+
+/// What happens to `spec.unschedulable` when an interruption is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchedulingUndo {
+    /// It becomes false.
+    Uncordon,
+    /// It stays as it is.
+    Keep,
+}
+
+/// What happens to the exclusion label when an interruption is undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelUndo {
+    /// It is removed.
+    Remove,
+    /// It gets back the value it had.
+    Restore(String),
     /// It stays as it is.
     Keep,
 }

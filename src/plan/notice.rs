@@ -175,6 +175,13 @@ pub enum Origin {
 }
 
 impl Interruption {
+    /// T on the monotonic clock; D where the notice did not say it.
+    #[must_use]
+    pub fn acts_at(&self) -> Moment {
+        let time = self.time.unwrap_or(self.deadline_wall);
+        self.deadline + time.since(self.deadline_wall) - self.deadline_wall.since(time)
+    }
+
     /// Whether this process found it begun.
     #[must_use]
     pub const fn is_resumed(&self) -> bool {

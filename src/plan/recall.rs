@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::id::{InstanceId, NoticeId};
-use super::node::{Annotation, CordonOwner, InterruptionRecord, NodeView};
+use super::node::{Annotation, InterruptionRecord, NodeView};
 use super::notice::{Announcement, Interruption, InterruptionAction, Machine, Origin};
 use super::time::{Now, WallTime};
 
@@ -99,20 +99,18 @@ pub(super) fn own_record<'a>(
     is_same.then_some(record)
 }
 
-/// The record of an agent that cordoned an older node of this name: a Node object may outlive its instance, and what was
-/// ours on it still is.
-pub(super) fn inherited_record<'a>(
-    view: &'a NodeView,
-    instance: Option<&InstanceId>,
-) -> Option<&'a InterruptionRecord> {
-    let Annotation::Record(record) = &view.annotation else {
-        return None;
-    };
-    let is_of_another = match (&record.instance_id, instance) {
-        (Some(recorded), Some(instance)) => recorded != instance,
-        (None, _) | (_, None) => false,
-    };
-    (is_of_another && record.cordon == CordonOwner::Us).then_some(record)
+/// The record of any earlier interruption: of this instance, or of an older one whose Node object outlived it. What was
+/// ours then still is.
+pub(super) const fn earlier_record(view: &NodeView) -> Option<&InterruptionRecord> {
+    match &view.annotation {
+        Annotation::Record(record) => Some(record),
+        Annotation::Absent | Annotation::Unknown(_) => None,
+    }
+}
+
+/// Whether the record is of another instance, which had a node of this name before.
+pub(super) fn is_of_another(record: &InterruptionRecord, instance: Option<&InstanceId>) -> bool {
+    !agree(record.instance_id.as_ref(), instance)
 }
 
 /// Whether two readings say the same, as far as both are there.

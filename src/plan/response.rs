@@ -20,7 +20,8 @@ use super::policy::{Effect, Mode};
 use super::sight::Sight;
 use super::targets::{Targets, tell_unnamed};
 use super::task::{Agenda, Task, doubled};
-use super::time::{Moment, Now};
+use super::time::{Moment, Now, WallTime};
+use super::wake::Recording;
 
 /// A reader of the log sees the drain move, and the log stays short: at most eleven such lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -229,14 +230,34 @@ impl Response {
         }
         self.interruption.deadline_wall =
             self.interruption.deadline_wall - self.interruption.deadline.since(deadline);
+        self.tighten(deadline, announcement.time, agenda, now.at);
+    }
+
+    /// The machine has slept: the deadline is where it was, and less is left.
+    pub(super) fn handle_sleep(&mut self, deadline: Moment, agenda: &mut Agenda, now: Moment) {
+        self.tighten(deadline, self.interruption.time, agenda, now);
+    }
+
+    /// Whether this process knows its interruption to be recorded on the node.
+    pub(super) fn recording(&self) -> Recording {
+        self.cordon.recording()
+    }
+
+    fn tighten(
+        &mut self,
+        deadline: Moment,
+        notice_time: Option<WallTime>,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
         self.interruption.deadline = deadline;
         agenda.tell(Fact::InterruptionChanged {
             reason: NoticeChange::Tightened,
-            notice_time: announcement.time,
+            notice_time,
         });
-        self.drain.tighten(&self.interruption, agenda, now.at);
+        self.drain.tighten(&self.interruption, agenda, now);
         if let TargetsStep::Begun(_, targets) = &mut self.targets {
-            targets.tighten(deadline, agenda, now.at);
+            targets.tighten(deadline, agenda, now);
         }
         self.wait_for_the_end(agenda);
     }
@@ -312,7 +333,10 @@ impl Response {
             | Task::Recall
             | Task::Discover(_)
             | Task::Warm
-            | Task::Deadline => {}
+            | Task::Deadline
+            | Task::Wake
+            | Task::Reread
+            | Task::Undo => {}
         }
         self.check_for_the_end(agenda, now.at);
     }
@@ -375,7 +399,10 @@ impl Response {
             | Task::Warm
             | Task::Progress
             | Task::Verdict
-            | Task::Deadline => {}
+            | Task::Deadline
+            | Task::Wake
+            | Task::Reread
+            | Task::Undo => {}
         }
         self.check_for_the_end(agenda, now.at);
     }

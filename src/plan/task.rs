@@ -52,6 +52,50 @@ pub enum Task {
     Verdict,
     /// When the deadline comes.
     Deadline,
+    /// When the writes go on after a wake, although not everybody has been heard.
+    Wake,
+    /// When the node is read again after a wake.
+    Reread,
+    /// When the node is read again to undo what an interruption left.
+    Undo,
+}
+
+impl Task {
+    /// Whether it may lead to a write, so that after a wake it waits until it is known what the time is.
+    pub(super) const fn may_write(&self) -> bool {
+        match self {
+            Self::Poll
+            | Self::Identify
+            | Self::Heartbeat
+            | Self::Recall
+            | Self::Progress
+            | Self::Verdict
+            | Self::Deadline
+            | Self::Wake
+            | Self::Reread
+            | Self::Settling(_)
+            | Self::Discover(_)
+            | Self::Warm => false,
+            Self::Cordon
+            | Self::See
+            | Self::WatchSilence
+            | Self::Pod(_)
+            | Self::Mark(_)
+            | Self::Namespace(_)
+            | Self::SecondWave
+            | Self::Group(_)
+            | Self::Controller
+            | Self::Publish(_)
+            | Self::Undo => true,
+        }
+    }
+}
+
+/// Whether tasks that may lead to a write come up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writes {
+    Go,
+    Wait,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +116,7 @@ pub struct Agenda {
     actions: VecDeque<Action>,
     facts: VecDeque<Fact>,
     requests: Requests,
+    writes: Writes,
     jitter: Jitter,
 }
 
@@ -87,6 +132,7 @@ impl Agenda {
             actions: VecDeque::new(),
             facts: VecDeque::new(),
             requests: Requests::default(),
+            writes: Writes::Go,
             jitter: Jitter(seed),
         }
     }
@@ -99,7 +145,13 @@ impl Agenda {
     }
 
     /// Starts an attempt for `task`, in place of a wait or of an attempt under way, which is abandoned.
+    ///
+    /// While the writes wait, the event of a verdict waits with them.
     pub fn attempt(&mut self, task: Task, request: Request, give_up_at: Option<Moment>) {
+        if self.writes == Writes::Wait && matches!(task, Task::Publish(_)) {
+            self.wait(task, Moment::ORIGIN);
+            return;
+        }
         self.close(&task);
         let attempt = AttemptId(self.next_attempt);
         self.next_attempt += 1;
@@ -172,19 +224,37 @@ impl Agenda {
 
     /// Takes the earliest task that is due at `now`, out of the table: whoever handles it says what comes next.
     pub fn take_due(&mut self, now: Moment) -> Option<Task> {
-        let (moment, _) = self.due.first()?;
-        if *moment > now {
-            return None;
-        }
-        let (_, task) = self.due.pop_first()?;
+        let entry = self
+            .earliest()
+            .filter(|(moment, _)| *moment <= now)?
+            .clone();
+        self.due.remove(&entry);
+        let (_, task) = entry;
         self.table.remove(&task);
         Some(task)
+    }
+
+    /// Keeps every task that may lead to a write from coming up.
+    pub fn hold_writes(&mut self) {
+        self.writes = Writes::Wait;
+    }
+
+    /// Lets them come up again.
+    pub fn release_writes(&mut self) {
+        self.writes = Writes::Go;
+    }
+
+    fn earliest(&self) -> Option<&(Moment, Task)> {
+        let holds = self.writes == Writes::Wait;
+        self.due
+            .iter()
+            .find(|(_, task)| !(holds && task.may_write()))
     }
 
     /// When the earliest task comes up.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
-        self.due.first().map(|(moment, _)| *moment)
+        self.earliest().map(|(moment, _)| *moment)
     }
 
     /// Whether `task` waits or is under way.

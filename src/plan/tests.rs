@@ -39,15 +39,18 @@ mod jitter;
 mod modes;
 mod notices;
 mod sight;
+mod sleep;
 mod stage;
 mod targets;
+mod undo;
 mod waves;
 mod words;
 
 #[test]
 fn while_no_notice_is_there_only_the_metadata_service_is_asked() {
-    let mut stage = Stage::new(policy());
-    for poll in 1..=100 {
+    let mut stage = Stage::watching(policy());
+    stage.forward_to(5.0);
+    for poll in 2..=100 {
         assert_eq!(stage.open_requests(), [&Request::ReadNotice]);
         stage.answer(&Request::ReadNotice, Outcome::Notice(None));
         assert_eq!(stage.open_requests(), Vec::<&Request>::new());
@@ -122,14 +125,17 @@ fn a_node_that_was_cordoned_before_is_not_ours_to_uncordon() {
 }
 
 #[test]
-fn a_cordon_of_ours_that_an_older_node_of_this_name_left_behind_is_ours_still() {
-    for (instance_id, owner) in [
+fn what_an_earlier_interruption_left_on_the_node_is_whose_it_was() {
+    for (instance_id, cordon) in [
         (InstanceId::new("i-of-yesterday"), CordonOwner::Us),
+        (InstanceId::new("i-of-yesterday"), CordonOwner::Another),
+        (instance(), CordonOwner::Us),
         (instance(), CordonOwner::Another),
     ] {
         let mut stage = Stage::interrupted(policy(), 120.0);
         let left_behind = InterruptionRecord {
             instance_id: Some(instance_id),
+            cordon,
             // Long past, so that it is not a record of this interruption either way.
             deadline: wall(-86_400.0),
             ..record(0.0)
@@ -142,13 +148,14 @@ fn a_cordon_of_ours_that_an_older_node_of_this_name_left_behind_is_ours_still() 
         };
         stage.answer(&Request::ReadNode, Outcome::Node(view));
         let requests = stage.open_requests().into_iter();
-        let owners: Vec<CordonOwner> = requests
+        let owned: Vec<_> = requests
             .filter_map(|request| match request {
-                Request::Cordon(patch) => Some(patch.record.as_ref()?.cordon),
+                Request::Cordon(patch) => patch.record.as_ref(),
                 _ => None,
             })
+            .map(|record| (record.cordon, record.label_before.clone()))
             .collect();
-        assert_eq!(owners, [owner]);
+        assert_eq!(owned, [(cordon, None)]);
     }
 }
 

@@ -95,6 +95,12 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
             already_cordoned,
             label_set,
             elapsed,
+        }
+        | Fact::NodeUncordoned {
+            cordoned_by_us,
+            already_cordoned,
+            label_set,
+            elapsed,
         } => vec![
             ("cordoned_by_us", json!(cordoned_by_us)),
             ("already_cordoned", json!(already_cordoned)),

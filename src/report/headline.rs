@@ -76,6 +76,17 @@ pub(super) fn of(fact: &Fact) -> (&'static str, Level, String) {
             Info,
             "the node takes no new pods".to_owned(),
         ),
+        Fact::NodeUncordoned {
+            already_cordoned, ..
+        } => (
+            "node.uncordoned",
+            Info,
+            if *already_cordoned {
+                "what was ours on the node is undone; it stays cordoned".to_owned()
+            } else {
+                "the node takes new pods again".to_owned()
+            },
+        ),
         Fact::CordonFailed { .. } => (
             "node.cordon_failed",
             Warn,

@@ -5,6 +5,7 @@
 
 mod ending;
 mod front;
+mod undoing;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use super::World;
 use super::journal::Service;
+use super::node::Node;
 use super::pod::Pod;
 use super::ports::{PodCall, PodVerb, Witness};
 use super::refused::Refused;
@@ -27,6 +29,7 @@ use crate::plan::node::{Annotation, CordonOwner};
 use crate::plan::time::{Moment, Now, WallTime};
 use crate::report::{Level, Line};
 use crate::sim::pod::{Signal, Volume};
+use undoing::Survival;
 
 /// A call may wait this long at the server: the agent gives it up after twelve seconds, the server does not.
 const ECHO: Duration = Duration::from_secs(15);
@@ -128,6 +131,10 @@ pub struct Judge {
     reregistered: BTreeMap<TargetGroupArn, bool>,
     was_cordoned_by_others: bool,
     claimed: bool,
+    survival: Survival,
+    clock_error: Duration,
+    /// When calls about pods have left, and about which.
+    calls_left: Vec<(Moment, String)>,
     foreign: BTreeMap<String, String>,
     warnings: Vec<String>,
     violations: Vec<Violation>,
@@ -141,6 +148,14 @@ impl Judge {
             .pods
             .iter()
             .map(|pod| (pod.uid.clone(), Moment::ORIGIN));
+        let left_behind = setting.left_behind();
+        let is_ours = left_behind
+            .as_ref()
+            .is_some_and(|record| record.cordon == CordonOwner::Us);
+        let mut foreign = setting.node.annotations.clone();
+        if left_behind.is_some() {
+            foreign.remove(INTERRUPTION_ANNOTATION);
+        }
         Self {
             margins: setting.policy().margins,
             on_blocked: if setting.hibernates() {
@@ -173,9 +188,12 @@ impl Judge {
             tightened: Moment::ORIGIN,
             announced: setting.fixed_deadline(),
             balancer_calls: BTreeMap::new(),
-            was_cordoned_by_others: setting.node.unschedulable,
-            claimed: false,
-            foreign: setting.node.annotations.clone(),
+            was_cordoned_by_others: setting.node.unschedulable && !is_ours,
+            claimed: is_ours,
+            survival: Survival::default(),
+            clock_error: setting.clock_error(),
+            calls_left: Vec::new(),
+            foreign,
             warnings: Vec::new(),
             violations: Vec::new(),
         }
@@ -313,7 +331,8 @@ impl Judge {
     /// seen only then.
     fn the_verdict_is_in_time(&mut self, saw: Option<Moment>, left: Option<f64>, now: Moment) {
         let is_early = left.is_some_and(|left| left >= 2.0 - 0.01);
-        let is_soon = saw.is_some_and(|saw| now <= saw + Duration::from_millis(3_100));
+        let is_soon = saw.is_some_and(|saw| now <= saw + Duration::from_millis(3_100))
+            || self.has_just_woken(now);
         if !is_early && !is_soon {
             let detail = format!("{left:?} s were left");
             self.breaks(
@@ -490,10 +509,6 @@ impl Judge {
             let detail = format!("{:?}", node.annotations);
             self.breaks("what others wrote on the node stays", detail, now);
         }
-        if !node.unschedulable {
-            let rule = "the node stays cordoned";
-            self.breaks(rule, "it was uncordoned".to_owned(), now);
-        }
     }
 }
 
@@ -509,6 +524,7 @@ pub(super) fn is_evictable(pod: &Pod) -> bool {
 impl Witness for Judge {
     fn pod_call_leaves(&mut self, call: &PodCall, world: &World, now: Now) {
         let now = now.at;
+        self.calls_left.push((now, call.pod.name.clone()));
         self.only_own_evictable_pods_are_touched(call, world, now);
         self.every_call_about_a_pod_carries_its_uid(call, now);
         self.a_grace_period_is_neither_zero_nor_raised(call, world, now);
@@ -553,7 +569,10 @@ impl Witness for Judge {
         }
     }
 
-    fn node_patched(&mut self, world: &World, now: Now) {
+    fn node_patched(&mut self, before: &Node, world: &World, now: Now) {
+        self.survival.was_out_of_service |=
+            world.cluster.node().unschedulable && is_excluded(world);
+        self.nothing_foreign_is_undone(before, world, now);
         self.the_annotation_says_whose_the_cordon_is(world, now.at);
         self.what_others_wrote_on_the_node_stays(world, now.at);
     }

@@ -100,6 +100,31 @@ impl NodePatch {
         }
     }
 
+    /// A patch that takes back what a cordoning one did, on this version of the node; a label without a value is removed.
+    #[must_use]
+    pub fn undoing(
+        version: &str,
+        uncordons: bool,
+        label: Option<(&str, Option<&str>)>,
+        annotation: &str,
+    ) -> Self {
+        let labels = label.map(|(key, value)| (key.to_owned(), value.map(str::to_owned)));
+        Self {
+            metadata: MetadataPatch {
+                resource_version: Some(version.to_owned()),
+                labels: labels.into_iter().collect(),
+                annotations: BTreeMap::from([(annotation.to_owned(), None)]),
+            },
+            spec: SpecPatch {
+                unschedulable: if uncordons {
+                    Change::Set(false)
+                } else {
+                    Change::None
+                },
+            },
+        }
+    }
+
     /// A patch that makes the node schedulable, and removes this annotation.
     #[must_use]
     pub fn dropping(annotation: &str) -> Self {

@@ -12,14 +12,14 @@ use futures_util::Stream;
 use tokio::sync::oneshot;
 
 use self::answers::{
-    balancer_refusal, cluster_refusal, node_patch, node_view, pod_view, target_state,
+    balancer_refusal, cluster_refusal, node_patch, node_view, pod_view, target_state, undo_patch,
 };
 use super::World;
 use super::balancer::NamedTarget;
 use super::cluster::{AtLeast, CACHE_WAIT, Cluster as ApiServer, DeleteOptions, Event, Writes};
 use super::faults::{Fate, Trouble, Weather};
 use super::journal::{Call, Service};
-use super::node::NodePatch;
+use super::node::{Node, NodePatch};
 use super::pod::Pod;
 use super::refused::Refused;
 use super::stage::Stage;
@@ -33,7 +33,7 @@ use crate::plan::binding::{
 };
 use crate::plan::budget::Grace;
 use crate::plan::id::{NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn};
-use crate::plan::node::{CordonPatch, NodeView};
+use crate::plan::node::{CordonPatch, NodeView, UndoPatch};
 use crate::plan::notice::{AnnouncedAction, Announcement};
 use crate::plan::pod::{BlockedWish, PodView};
 use crate::plan::time::{Moment, Now, WallTime};
@@ -63,7 +63,7 @@ pub trait Witness: Send {
     );
 
     /// A patch of the node has taken effect.
-    fn node_patched(&mut self, world: &World, now: Now);
+    fn node_patched(&mut self, before: &Node, world: &World, now: Now);
 
     /// A call to the load balancer leaves the agent.
     fn balancer_call_leaves(
@@ -396,6 +396,10 @@ impl Cluster for SimCluster {
         self.patch(node_patch(patch)).await
     }
 
+    async fn undo(&self, patch: &UndoPatch) -> Result<NodeView, ClusterError> {
+        self.patch(undo_patch(patch)).await
+    }
+
     async fn pods(
         &self,
         freshness: &Freshness,
@@ -527,6 +531,7 @@ impl SimCluster {
         let (name, witness) = (self.node.clone(), self.way.witness.clone());
         self.way
             .ask_cluster("patch node", SMALL_CALL, move |world, now| {
+                let before = world.cluster.node().clone();
                 let patched = world
                     .cluster
                     .patch_node(name.as_str(), &patch, Writes::Real);
@@ -534,7 +539,7 @@ impl SimCluster {
                     witness
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
-                        .node_patched(world, now);
+                        .node_patched(&before, world, now);
                 }
                 patched.map(|node| node_view(&node))
             })

@@ -1,5 +1,6 @@
 //! One seed, one interruption: a node with its pods, the weather around it, and what happens meanwhile.
 
+mod aftermath;
 mod front;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +20,9 @@ use super::journal::{Journal, Service};
 use super::metadata::{Instance, MetadataService, ScheduledNotice};
 use super::node::Node;
 use super::pod::{Controller, MIRROR_ANNOTATION, Phase, Pod, Volume};
-use crate::annotation::EXCLUSION_LABEL;
 use crate::annotation::{
-    DO_NOT_DISRUPT_ANNOTATION, ON_BLOCKED_ANNOTATION, SAFE_TO_EVICT_ANNOTATION,
+    DO_NOT_DISRUPT_ANNOTATION, EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, ON_BLOCKED_ANNOTATION,
+    SAFE_TO_EVICT_ANNOTATION,
 };
 use crate::plan::Policy;
 use crate::plan::action::Ports;
@@ -85,6 +86,19 @@ pub enum Happening {
     SecondAgent,
     /// Somebody sets the node's time of day by so many milliseconds.
     ClockSet(i64),
+    /// The machine sleeps: time passes everywhere, but for its monotonic clock. When it wakes after EC2's time, the notice
+    /// is gone.
+    Sleep {
+        /// For how long.
+        asleep: Duration,
+    },
+    /// The machine is stopped and started: another boot, and no notice.
+    Reboot {
+        /// How much later.
+        asleep: Duration,
+        /// How long it takes until the agent runs again.
+        back_after: Duration,
+    },
     /// Somebody else does something.
     World(Deed),
 }
@@ -102,6 +116,8 @@ pub enum Deed {
     ForeignCordon,
     /// Somebody writes to the node something that is not ours.
     NodeTouched,
+    /// Another tool taints the node to take it away.
+    Tainted(&'static str),
     /// The notice disappears.
     NoticeWithdrawn,
     /// The notice says an earlier time.
@@ -125,7 +141,7 @@ impl Setting {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut dice = Dice(Rng::with_seed(seed));
-        let node = dice.node();
+        let mut node = dice.node();
         let count = dice.number_of_pods();
         let mut pods: Vec<Pod> = (0..count).map(|index| dice.pod(index)).collect();
         pods.push(agent());
@@ -134,7 +150,7 @@ impl Setting {
             (0..dice.up_to(3)).map(|index| dice.group(index)).collect();
         let notice = dice.notice();
         let end = notice.takes_effect();
-        let spells = dice.spells(end);
+        let mut spells = dice.spells(end);
         let mut happenings = dice.happenings(&pods, end);
         // Thrown by dice of their own, so that older seeds keep their stories as far as they can.
         let mut later = Dice(Rng::with_seed(seed ^ 0x7761_7665_7300_0001));
@@ -157,6 +173,9 @@ impl Setting {
             happenings.push((outer.moment(0, end), Happening::World(again)));
             happenings.sort_by_key(|(at, _)| *at);
         }
+        let mut last = Dice(Rng::with_seed(seed ^ 0x756e_646f_0000_0001));
+        last.leave_behind(&mut node);
+        last.outlive(notice, &mut happenings, &mut spells);
         Self {
             seed,
             node,
@@ -323,17 +342,20 @@ impl Setting {
     /// When EC2 acts, unless somebody changes that on the way.
     #[must_use]
     pub fn fixed_deadline(&self) -> Option<Moment> {
-        let is_changed = self
-            .happenings
-            .iter()
-            .any(|(_, happening)| matches!(happening, Happening::World(Deed::NoticeTightened(_))));
+        let is_changed = self.happenings.iter().any(|(_, happening)| {
+            matches!(
+                happening,
+                Happening::World(Deed::NoticeTightened(_)) | Happening::Sleep { .. }
+            )
+        });
         (!is_changed).then(|| self.notice.takes_effect())
     }
 
     /// Whether nothing goes wrong and nobody else does anything.
     #[must_use]
     pub fn is_calm(&self) -> bool {
-        self.spells.is_empty() && self.happenings.is_empty() && self.skew_millis == 0
+        let is_new = !self.node.annotations.contains_key(INTERRUPTION_ANNOTATION);
+        self.spells.is_empty() && self.happenings.is_empty() && self.skew_millis == 0 && is_new
     }
 
     /// Whether a process ends before the world does, or is not alone.
@@ -363,7 +385,10 @@ impl Setting {
         let disturbs = |happening: &Happening| {
             matches!(
                 happening,
-                Happening::ClockSet(_) | Happening::World(Deed::CacheLags(_))
+                Happening::ClockSet(_)
+                    | Happening::Sleep { .. }
+                    | Happening::Reboot { .. }
+                    | Happening::World(Deed::CacheLags(_))
             )
         };
         let is_disturbed = self

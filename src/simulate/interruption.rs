@@ -11,6 +11,7 @@ use crate::agent::Agent;
 use crate::attempt::Ports;
 use crate::clock::Clock;
 use crate::plan::Planner;
+use crate::plan::id::BootId;
 use crate::plan::time::{Moment, WallTime};
 use crate::plan::{Effect, Mode};
 use crate::ports::{Balancer, Cluster, Metadata};
@@ -248,7 +249,7 @@ impl<'a, C: Cast> Play<'a, C> {
 
     /// When everything is over: after EC2's time, and after the deadline of an agent that saw the notice late.
     fn end(&self) -> Moment {
-        let announced = self.setting.notice.takes_effect();
+        let announced = self.setting.ends();
         let planned = locked(&self.judge).last_deadline().unwrap_or(announced);
         announced.max(planned) + AFTERMATH
     }
@@ -336,8 +337,45 @@ impl<'a, C: Cast> Play<'a, C> {
                 self.tell(&format!("the node's time of day is set by {millis} ms"));
                 self.agent_clock.set_by(*millis);
             }
+            Happening::Sleep { asleep } => self.sleep(*asleep),
+            Happening::Reboot { asleep, back_after } => {
+                self.sleep(*asleep);
+                self.stage.with(|world, now| {
+                    world.metadata.withdraw();
+                    world
+                        .cluster
+                        .change_node(|node| node.boot = BootId::new("boot-2"));
+                    locked(&self.judge).machine_wakes(true, now.at);
+                });
+                while !self.running.is_empty() {
+                    self.crash(*back_after);
+                }
+                let back_at = self.clock.now().at + *back_after;
+                self.starts.retain(|start| *start <= back_at);
+                self.starts.truncate(1);
+            }
             Happening::World(deed) => self.change_world(deed),
         }
+    }
+
+    /// Everybody's time of day goes on while the machine's monotonic clock stands still, which here is everybody's.
+    fn sleep(&self, asleep: Duration) {
+        self.tell(&format!("the machine sleeps for {} s", asleep.as_secs()));
+        let millis = asleep.as_millis().try_into().unwrap_or(i64::MAX);
+        self.clock.set_by(millis);
+        self.agent_clock.set_by(millis);
+        self.stage.with(|world, now| {
+            let notice = world.metadata.notice().map(|notice| ScheduledNotice {
+                appears: notice.appears - asleep,
+                ..*notice
+            });
+            let is_over = notice.is_some_and(|notice| notice.takes_effect() <= now.at);
+            match notice {
+                Some(notice) if !is_over => world.metadata.schedule(notice),
+                Some(_) | None => world.metadata.withdraw(),
+            }
+            locked(&self.judge).machine_wakes(is_over, now.at);
+        });
     }
 
     fn crash(&mut self, back_after: Duration) {
@@ -382,6 +420,11 @@ impl<'a, C: Cast> Play<'a, C> {
                         node.annotations.insert(key.to_owned(), value.to_owned());
                     });
                 }
+                Deed::Tainted(taint) => cluster.change_node(|node| {
+                    let taint = (*taint).to_owned();
+                    node.taints
+                        .push((taint, String::new(), "NoSchedule".to_owned()));
+                }),
                 Deed::NoticeWithdrawn => world.metadata.withdraw(),
                 Deed::NoticeTightened(by) => {
                     if let Some(notice) = world.metadata.notice().copied() {

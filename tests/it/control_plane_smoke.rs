@@ -41,8 +41,12 @@ async fn an_agent_may_do_on_its_own_node_what_a_drain_needs() {
         .expect("cordon, label and annotation in one patch");
     assert_eq!(node.spec.and_then(|spec| spec.unschedulable), Some(true));
     let undo = json!({
-        "metadata": {"labels": {LABEL: null}, "annotations": {ANNOTATION: null}},
-        "spec": {"unschedulable": null},
+        "metadata": {
+            "resourceVersion": node.metadata.resource_version,
+            "labels": {LABEL: null},
+            "annotations": {ANNOTATION: null},
+        },
+        "spec": {"unschedulable": false},
     });
     scene
         .patch(&scene.own, undo)

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, Node};
 use kube::Api;
-use kube::api::ListParams;
-use serde_json::Value;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use spot_interrupt_handler::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION};
 
 use crate::control_plane::{AuditEvent, create_budget};
 use crate::stage::Stage;
@@ -19,8 +20,7 @@ fn number(line: &Value, field: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_notice_the_api_server_hears_nothing_and_the_metadata_service_one_request_a_poll()
-{
+async fn without_a_notice_the_api_server_is_asked_once_and_the_metadata_service_at_every_poll() {
     let Some(stage) = Stage::set("idle").await else {
         return;
     };
@@ -43,7 +43,62 @@ async fn without_a_notice_the_api_server_hears_nothing_and_the_metadata_service_
         others, 3,
         "one token, one identity document, one life cycle: {requests:?}"
     );
-    assert!(stage.agent_calls().await.is_empty());
+    let calls = stage.agent_calls().await;
+    let [look] = &calls[..] else {
+        panic!("one look at the node, not {calls:#?}");
+    };
+    assert_eq!(
+        (look.verb.as_str(), look.resource.as_str(), look.code),
+        ("get", "nodes", 200)
+    );
+}
+
+/// What an agent wrote that cordoned an older node of this name, when the label said `false`.
+const INHERITED: &str = concat!(
+    r#"{"v":1,"noticeId":"9f2c0000aaaa5555","action":"terminate","time":"2026-01-15T08:02:00Z","#,
+    r#""deadline":"2026-01-15T08:02:00Z","instanceId":"i-0fedcba9876543210","bootId":"another","#,
+    r#""cordonedByUs":true,"labelBefore":"false"}"#
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_older_node_of_this_name_left_is_undone_in_one_patch_that_the_policies_let_pass() {
+    let Some(stage) = Stage::set("inherited").await else {
+        return;
+    };
+    let nodes: Api<Node> = Api::all(stage.admin.clone());
+    let left = json!({
+        "metadata": {
+            "labels": {EXCLUSION_LABEL: "true"},
+            "annotations": {INTERRUPTION_ANNOTATION: INHERITED, "example.com/note": "not ours"},
+        },
+        "spec": {"unschedulable": true},
+    });
+    nodes
+        .patch(&stage.node, &PatchParams::default(), &Patch::Merge(left))
+        .await
+        .expect("the node as it was left");
+    let mut agent = stage.start_agent();
+    let told = agent.line_of("node.uncordoned").await;
+    assert_eq!(told["cordoned_by_us"], true);
+    assert_eq!(told["label_set"], true);
+    agent.terminate().await;
+    assert_eq!(agent.exit_code().await, Some(0));
+    let node = nodes.get(&stage.node).await.expect("the node");
+    assert_ne!(node.spec.and_then(|spec| spec.unschedulable), Some(true));
+    let labels = node.metadata.labels.unwrap_or_default();
+    assert_eq!(
+        labels.get(EXCLUSION_LABEL).map(String::as_str),
+        Some("false")
+    );
+    let annotations = node.metadata.annotations.unwrap_or_default();
+    assert!(!annotations.contains_key(INTERRUPTION_ANNOTATION));
+    assert!(annotations.contains_key("example.com/note"));
+    let calls: Vec<_> = stage.agent_calls().await;
+    let calls: Vec<_> = calls
+        .iter()
+        .map(|call| (call.verb.as_str(), call.resource.as_str(), call.code))
+        .collect();
+    assert_eq!(calls, [("get", "nodes", 200), ("patch", "nodes", 200)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

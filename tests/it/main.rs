@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod agent_process;
+mod alerts;
 mod balancer_wire;
 mod cluster_wire;
 mod conformance;

@@ -19,12 +19,14 @@ use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use crate::plan::pod::{BlockedWish, Owner, PodProgress, PodView, StartWish, Termination};
 use crate::plan::targets::ConfiguredGroup;
 use crate::plan::time::{Moment, Now, WallTime};
-use crate::plan::{Planner, Policy};
+use crate::plan::{Mode, Planner, Policy};
 
 /// Time moves only forward here, and everything that leaves the core is kept.
 pub struct Stage {
     pub planner: Planner,
     pub at: f64,
+    /// By how much the time of day is ahead of what has passed: the machine slept, or its clock was set.
+    pub ahead: f64,
     pub facts: Vec<Fact>,
     /// What is found at once of what leads requests to the node; with none, those questions stay open.
     pub front: Option<Front>,
@@ -74,6 +76,7 @@ impl Stage {
             planner,
             at: 0.0,
             front,
+            ahead: 0.0,
             open: Vec::new(),
             facts: Vec::new(),
             turns: 0,
@@ -100,10 +103,20 @@ impl Stage {
         self
     }
 
-    /// The notice appears at the second poll, five seconds after the start, with `left` seconds to the deadline.
-    pub fn interrupted(policy: Policy, left: f64) -> Self {
+    /// An agent that has found no notice, and nothing of an earlier one on its node.
+    pub fn watching(policy: Policy) -> Self {
+        let looks = policy.mode != Mode::Observe;
         let mut stage = Self::new(policy);
         stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+        if looks {
+            stage.answer(&Request::ReadNode, Outcome::Node(node()));
+        }
+        stage
+    }
+
+    /// The notice appears at the second poll, five seconds after the start, with `left` seconds to the deadline.
+    pub fn interrupted(policy: Policy, left: f64) -> Self {
+        let mut stage = Self::watching(policy);
         stage.forward_to(5.0);
         stage.answer(&Request::ReadNotice, stage.notice(left));
         stage
@@ -154,7 +167,7 @@ impl Stage {
             self.at = next.max(self.at);
             self.turn();
             self.let_time_out();
-            self.planner.handle_timeout(now(self.at));
+            self.planner.handle_timeout(self.clocks());
             self.drain();
         }
         self.at = seconds;
@@ -163,7 +176,7 @@ impl Stage {
     /// Lets time pass to `seconds` in one step, with answers still to come that are due at that very moment.
     pub fn forward_to_without_limits(&mut self, seconds: f64) {
         self.at = seconds;
-        self.planner.handle_timeout(now(self.at));
+        self.planner.handle_timeout(self.clocks());
         self.drain();
     }
 
@@ -193,7 +206,7 @@ impl Stage {
             .position(|(_, request, _)| pick(request))
             .unwrap_or_else(|| panic!("no such request is open: {:?}", self.open));
         let (attempt, _, _) = self.open.remove(index);
-        self.planner.handle_outcome(attempt, outcome, now(self.at));
+        self.planner.handle_outcome(attempt, outcome, self.clocks());
         self.drain();
     }
 
@@ -211,7 +224,7 @@ impl Stage {
             .find(|(_, request, _)| matches!(request, Request::WatchPods(_)))
             .unwrap_or_else(|| panic!("no watch is open at {} s: {:?}", self.at, self.open));
         self.planner
-            .handle_watch_event(*attempt, event, now(self.at));
+            .handle_watch_event(*attempt, event, self.clocks());
         self.drain();
     }
 
@@ -326,6 +339,13 @@ impl Stage {
         }
     }
 
+    fn clocks(&self) -> Now {
+        Now {
+            wall: wall(self.at + self.ahead),
+            ..now(self.at)
+        }
+    }
+
     fn turn(&mut self) {
         self.turns += 1;
         assert!(
@@ -336,7 +356,7 @@ impl Stage {
     }
 
     fn let_time_out(&mut self) {
-        let at = now(self.at).at;
+        let at = self.clocks().at;
         while let Some(index) = self
             .open
             .iter()
@@ -344,7 +364,7 @@ impl Stage {
         {
             let (attempt, _, _) = self.open.remove(index);
             self.planner
-                .handle_outcome(attempt, silent(FailureKind::TimedOut), now(self.at));
+                .handle_outcome(attempt, silent(FailureKind::TimedOut), self.clocks());
             self.drain();
         }
     }
@@ -462,6 +482,7 @@ pub fn node() -> NodeView {
         scheduling: Scheduling::Open,
         exclusion_label: None,
         annotation: Annotation::Absent,
+        taints: Vec::new(),
         boot_id: Some(BootId::new("boot")),
         provider: Some(instance()),
         labels: Labels::new(),

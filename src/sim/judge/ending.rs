@@ -43,6 +43,8 @@ impl Judge {
         self.every_registered_port_is_draining_as_soon_as_the_weather_allows(
             setting, world, weather, now,
         );
+        self.what_was_ours_is_undone_when_the_node_lives_on(setting, world, weather, now);
+        self.after_a_wake_past_the_deadline_no_pod_is_called(weather);
         self.a_process_that_lives_gives_its_verdict(now);
         self.a_summary_counts_what_it_says(now);
         self.a_calm_interruption_has_neither_warnings_nor_errors(setting, now);
@@ -60,6 +62,7 @@ impl Judge {
         let chances = self.processes.values().filter_map(|process| {
             let (from, end) = owed(process.deadline?);
             let end = process.ended.unwrap_or(end).min(end);
+            let end = self.carried_out_at().unwrap_or(end).min(end);
             let mut from = process.saw?.max(from);
             // Clear to each is not enough: it has to be at the same time.
             loop {
@@ -152,7 +155,8 @@ impl Judge {
     ) {
         let services = [Service::Kubernetes];
         let chance = self.fair_chance(weather, &services, |deadline| (Moment::ORIGIN, deadline));
-        if chance.is_some() && !(world.cluster.node().unschedulable && is_excluded(world)) {
+        let is_out = world.cluster.node().unschedulable && is_excluded(world);
+        if chance.is_some() && !is_out && !self.survival.was_out_of_service {
             let rule = "the node is cordoned and excluded as soon as the weather allows";
             self.breaks(rule, "it is not".to_owned(), now);
         }

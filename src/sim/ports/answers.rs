@@ -11,7 +11,8 @@ use crate::plan::action::{Target, TargetState};
 use crate::plan::budget::Grace;
 use crate::plan::id::{PodRef, ResourceVersion};
 use crate::plan::node::{
-    Annotation, CordonPatch, LabelWrite, NodeView, Scheduling, SchedulingWrite,
+    Annotation, CordonPatch, LabelUndo, LabelWrite, NodeView, Scheduling, SchedulingUndo,
+    SchedulingWrite, UndoPatch,
 };
 use crate::plan::pod::{Owner, PodProgress, PodView, Termination};
 use crate::ports::{BalancerError, ClusterError, MetadataError, Refusal};
@@ -113,6 +114,7 @@ pub(super) fn node_view(node: &Node) -> NodeView {
             .annotations
             .get(INTERRUPTION_ANNOTATION)
             .map_or(Annotation::Absent, |text| read_annotation(text)),
+        taints: node.taints.iter().map(|(key, _, _)| key.clone()).collect(),
         boot_id: Some(node.boot.clone()),
         provider: Some(node.instance.clone()),
         labels: node.labels.clone(),
@@ -128,6 +130,20 @@ pub(super) fn node_patch(patch: &CordonPatch) -> NodePatch {
             .record
             .as_ref()
             .map(|record| (INTERRUPTION_ANNOTATION, write_annotation(record))),
+    )
+}
+
+pub(super) fn undo_patch(patch: &UndoPatch) -> NodePatch {
+    let label = match &patch.label {
+        LabelUndo::Remove => Some((EXCLUSION_LABEL, None)),
+        LabelUndo::Restore(value) => Some((EXCLUSION_LABEL, Some(value.as_str()))),
+        LabelUndo::Keep => None,
+    };
+    NodePatch::undoing(
+        patch.expected.as_str(),
+        patch.scheduling == SchedulingUndo::Uncordon,
+        label,
+        INTERRUPTION_ANNOTATION,
     )
 }
 

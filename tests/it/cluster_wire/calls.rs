@@ -8,7 +8,8 @@ use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{InstanceId, NodeName, NoticeId, ResourceVersion};
 use spot_interrupt_handler::plan::node::SchedulingWrite;
 use spot_interrupt_handler::plan::node::{
-    Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelWrite, Scheduling,
+    Annotation, CordonOwner, CordonPatch, InterruptionRecord, LabelUndo, LabelWrite, Scheduling,
+    SchedulingUndo, UndoPatch,
 };
 use spot_interrupt_handler::plan::notice::InterruptionAction;
 use spot_interrupt_handler::plan::time::WallTime;
@@ -33,7 +34,10 @@ fn node_answer() -> Reply {
                 "name": NODE, "uid": "8f3f", "resourceVersion": "4242",
                 "labels": {"node.kubernetes.io/exclude-from-external-load-balancers": "true"},
             },
-            "spec": {"unschedulable": true},
+            "spec": {
+                "unschedulable": true,
+                "taints": [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}],
+            },
             "status": {"nodeInfo": {"bootID": "boot-1"}},
         })
         .to_string(),
@@ -155,6 +159,63 @@ async fn a_cordon_is_one_merge_patch_under_the_version_that_was_read() {
             "spec": {"unschedulable": true},
         })
     );
+}
+
+#[tokio::test]
+async fn an_undoing_is_one_merge_patch_under_the_version_that_was_read_and_removes_the_record() {
+    let label = "node.kubernetes.io/exclude-from-external-load-balancers";
+    let cases = [
+        (
+            SchedulingUndo::Uncordon,
+            LabelUndo::Remove,
+            object!({
+                "metadata": {
+                    "resourceVersion": "4241",
+                    "labels": {label: null},
+                    "annotations": {"spot-interrupt-handler/interruption": null},
+                },
+                "spec": {"unschedulable": false},
+            }),
+        ),
+        (
+            SchedulingUndo::Keep,
+            LabelUndo::Restore("false".to_owned()),
+            object!({
+                "metadata": {
+                    "resourceVersion": "4241",
+                    "labels": {label: "false"},
+                    "annotations": {"spot-interrupt-handler/interruption": null},
+                },
+            }),
+        ),
+        (
+            SchedulingUndo::Keep,
+            LabelUndo::Keep,
+            object!({
+                "metadata": {
+                    "resourceVersion": "4241",
+                    "annotations": {"spot-interrupt-handler/interruption": null},
+                },
+            }),
+        ),
+    ];
+    for (scheduling, label, body) in cases {
+        let server = Server::replying([node_answer()]).await;
+        let patch = UndoPatch {
+            expected: ResourceVersion::new("4241"),
+            scheduling,
+            label,
+        };
+        let cluster = cluster_at(&server.url).await;
+        let node = cluster.undo(&patch).await.expect("the node");
+        assert_eq!(node.taints, ["karpenter.sh/disrupted"]);
+        let request = server.only();
+        assert_eq!(
+            request.header("content-type"),
+            Some("application/merge-patch+json")
+        );
+        assert_eq!(request.json(), body);
+    }
 }
 
 #[tokio::test]

@@ -13,11 +13,16 @@ use spot_interrupt_handler::attempt::Ports;
 use spot_interrupt_handler::plan::action::{
     Freshness, MachineIdentity, NodeEvent, Ports as TargetPorts, Target, TargetState, WatchEvent,
 };
+use spot_interrupt_handler::plan::binding::{
+    Binding, BindingApi, GroupTag, ListedGroup, Marker, Service, TargetId, TrafficPolicy,
+};
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{
-    InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
+    BootId, InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
 };
-use spot_interrupt_handler::plan::node::{CordonOwner, CordonPatch, LabelWrite, NodeView};
+use spot_interrupt_handler::plan::node::{
+    Annotation, CordonOwner, CordonPatch, LabelWrite, NodeView, UndoPatch,
+};
 use spot_interrupt_handler::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use spot_interrupt_handler::plan::pod::{BlockedWish, PodView, StartWish};
 use spot_interrupt_handler::ports::{
@@ -66,6 +71,16 @@ pub enum Defect {
     DeletesWithoutAWord,
     FightsControllers,
     TakesHibernationsForTerminations,
+    TakesLocalServicesForOthers,
+    LeavesNothingToControllers,
+    BelievesTheFirstLook,
+    LooksForNoBindings,
+    ForgetsTheGateway,
+    UncordonsForOthers,
+    UncordonsBesideOthers,
+    GivesBackTooSoon,
+    NeverGivesBack,
+    DrainsOnAfterItsSleep,
 }
 
 const ONE_SIGNAL: &str = "a pod gets one stop signal";
@@ -75,10 +90,12 @@ const STOP_SIGNAL: &str = "a pod gets its stop signal as soon as the weather all
 const CORDON: &str = "the node is cordoned and excluded as soon as the weather allows";
 const OWNER: &str = "the annotation says whose the cordon is";
 const BOUNDED: &str = "the number of calls is bounded";
+const DRAINING: &str = "every registered port is draining as soon as the weather allows";
+const FOREIGN: &str = "nothing foreign is undone";
 const ONE_VERDICT: &str = "there is one verdict for each process";
 
 /// Every defect, and the rule that notices it.
-pub const DEFECTS: [(Defect, &str); 34] = [
+pub const DEFECTS: [(Defect, &str); 44] = [
     (
         Defect::ForgetsTheUid,
         "every call about a pod carries its UID",
@@ -117,10 +134,18 @@ pub const DEFECTS: [(Defect, &str); 34] = [
     (Defect::ForgetsTheLabel, CORDON),
     (Defect::ClaimsEveryCordon, OWNER),
     (Defect::ForgetsItsCordon, OWNER),
+    (Defect::ForgetsOtherPorts, DRAINING),
     (
-        Defect::ForgetsOtherPorts,
-        "every registered port is draining as soon as the weather allows",
+        Defect::TakesLocalServicesForOthers,
+        "a pod stops only when the ways in to it have settled",
     ),
+    (
+        Defect::LeavesNothingToControllers,
+        "the groups of a working controller are left to it",
+    ),
+    (Defect::BelievesTheFirstLook, DRAINING),
+    (Defect::LooksForNoBindings, DRAINING),
+    (Defect::ForgetsTheGateway, DRAINING),
     (
         Defect::NamesAnotherInstance,
         "only the own instance is ever named to a load balancer",
@@ -164,6 +189,20 @@ pub const DEFECTS: [(Defect, &str); 34] = [
         Defect::TakesHibernationsForTerminations,
         "a hibernation cuts no grace period",
     ),
+    (Defect::UncordonsForOthers, FOREIGN),
+    (Defect::UncordonsBesideOthers, FOREIGN),
+    (
+        Defect::GivesBackTooSoon,
+        "a node is given back only when it has outlived its notice",
+    ),
+    (
+        Defect::NeverGivesBack,
+        "what was ours is undone when the node lives on",
+    ),
+    (
+        Defect::DrainsOnAfterItsSleep,
+        "after a wake past the deadline no pod is called",
+    ),
 ];
 
 impl Defect {
@@ -204,6 +243,18 @@ impl Defect {
             Self::DeletesWithoutAWord => "deletes pods without the condition",
             Self::FightsControllers => "evicts what comes back for ever",
             Self::TakesHibernationsForTerminations => "takes a hibernation for a termination",
+            Self::TakesLocalServicesForOthers => {
+                "takes a Service that stays on the node for any other"
+            }
+            Self::LeavesNothingToControllers => "deregisters what a controller would",
+            Self::BelievesTheFirstLook => "never sees a registration that comes back",
+            Self::LooksForNoBindings => "finds no bindings",
+            Self::ForgetsTheGateway => "forgets the pods of DaemonSets behind a load balancer",
+            Self::UncordonsForOthers => "gives back what others cordoned",
+            Self::UncordonsBesideOthers => "gives back a node that another tool takes",
+            Self::GivesBackTooSoon => "takes every record for one of an earlier boot",
+            Self::NeverGivesBack => "says that it gives the node back, and does not",
+            Self::DrainsOnAfterItsSleep => "does not see that the notice is gone",
         }
     }
 }
@@ -227,6 +278,7 @@ impl Cast for Crooked {
             metadata: CrookedMetadata {
                 honest: honest.metadata,
                 defect: self.0,
+                seen: Mutex::default(),
             },
             cluster: CrookedCluster {
                 honest: honest.cluster,
@@ -236,6 +288,7 @@ impl Cast for Crooked {
             balancer: CrookedBalancer {
                 honest: honest.balancer,
                 defect: self.0,
+                drained: Mutex::default(),
             },
         }
     }
@@ -252,11 +305,26 @@ impl Cast for Crooked {
 pub struct CrookedMetadata {
     honest: SimMetadata,
     defect: Defect,
+    seen: Mutex<Option<Announcement>>,
 }
 
 impl Metadata for CrookedMetadata {
     async fn notice(&self) -> Result<Option<Announcement>, MetadataError> {
         let notice = self.honest.notice().await?;
+        if self.defect == Defect::DrainsOnAfterItsSleep {
+            let mut seen = self.seen.lock().expect("no panic");
+            if let Some(notice) = notice {
+                *seen = Some(Announcement {
+                    server_date: notice.server_date.filter(|_| seen.is_none()),
+                    ..notice
+                });
+            }
+            let current = seen.clone();
+            if let Some(seen) = seen.as_mut() {
+                seen.server_date = None;
+            }
+            return Ok(current);
+        }
         Ok(notice.map(|notice| match self.defect {
             Defect::TakesHibernationsForTerminations => Announcement {
                 action: AnnouncedAction::Known(InterruptionAction::Terminate),
@@ -354,8 +422,26 @@ impl CrookedCluster {
 }
 
 impl Cluster for CrookedCluster {
+    async fn undo(&self, patch: &UndoPatch) -> Result<NodeView, ClusterError> {
+        match self.defect {
+            Defect::NeverGivesBack => self.honest.node().await,
+            _ => self.honest.undo(patch).await,
+        }
+    }
+
     async fn node(&self) -> Result<NodeView, ClusterError> {
-        self.honest.node().await
+        let mut view = self.honest.node().await?;
+        match (self.defect, &mut view.annotation) {
+            (Defect::UncordonsForOthers, Annotation::Record(record)) => {
+                record.cordon = CordonOwner::Us;
+            }
+            (Defect::GivesBackTooSoon, Annotation::Record(record)) => {
+                record.boot_id = Some(BootId::new("earlier"));
+            }
+            (Defect::UncordonsBesideOthers, _) => view.taints.clear(),
+            _ => {}
+        }
+        Ok(view)
     }
 
     async fn cordon(&self, patch: &CordonPatch) -> Result<NodeView, ClusterError> {
@@ -451,6 +537,27 @@ impl Cluster for CrookedCluster {
         })
     }
 
+    async fn bindings(&self, api: BindingApi) -> Result<Vec<Binding>, ClusterError> {
+        match self.defect {
+            Defect::LooksForNoBindings => Ok(Vec::new()),
+            _ => self.honest.bindings(api).await,
+        }
+    }
+
+    async fn services(&self) -> Result<Vec<Service>, ClusterError> {
+        let mut services = self.honest.services().await?;
+        match self.defect {
+            Defect::TakesLocalServicesForOthers => {
+                for service in &mut services {
+                    service.traffic = TrafficPolicy::Cluster;
+                }
+            }
+            Defect::ForgetsTheGateway => services.retain(|service| service.name.name != "gateway"),
+            _ => {}
+        }
+        Ok(services)
+    }
+
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {
         self.honest.publish(event).await
     }
@@ -459,26 +566,66 @@ impl Cluster for CrookedCluster {
 pub struct CrookedBalancer {
     honest: SimBalancer,
     defect: Defect,
+    /// Groups that were once seen to have let go.
+    drained: Mutex<BTreeSet<TargetGroupArn>>,
 }
 
 impl CrookedBalancer {
-    fn instance(&self, instance: &InstanceId) -> InstanceId {
+    fn named(&self, target: &TargetId) -> TargetId {
         match self.defect {
-            Defect::NamesAnotherInstance => InstanceId::new("i-0fedcba9876543210"),
-            _ => instance.clone(),
+            Defect::NamesAnotherInstance => {
+                TargetId::Instance(InstanceId::new("i-0fedcba9876543210"))
+            }
+            _ => target.clone(),
+        }
+    }
+
+    /// What the first look that was good said of a group.
+    fn as_first_seen(&self, group: &TargetGroupArn, targets: &mut [Target]) {
+        let mut drained = self.drained.lock().expect("no panic");
+        let has_let_go = |target: &Target| target.state != TargetState::Registered;
+        if targets.iter().all(has_let_go) {
+            drained.insert(group.clone());
+        } else if drained.contains(group) {
+            for target in targets {
+                target.state = TargetState::Draining;
+            }
         }
     }
 }
 
 impl Balancer for CrookedBalancer {
+    async fn warm(&self) -> Result<(), BalancerError> {
+        self.honest.warm().await
+    }
+
+    async fn groups(
+        &self,
+        from: Option<&Marker>,
+    ) -> Result<(Vec<ListedGroup>, Option<Marker>), BalancerError> {
+        self.honest.groups(from).await
+    }
+
+    async fn tags(
+        &self,
+        groups: &[TargetGroupArn],
+    ) -> Result<Vec<(TargetGroupArn, Vec<GroupTag>)>, BalancerError> {
+        self.honest.tags(groups).await
+    }
+
     async fn targets(
         &self,
         group: &TargetGroupArn,
-        instance: &InstanceId,
+        target: &TargetId,
         ports: TargetPorts,
     ) -> Result<Vec<Target>, BalancerError> {
-        let mut targets = self.honest.targets(group, instance, ports).await?;
+        if let (Defect::LeavesNothingToControllers, TargetPorts::Only(port)) = (self.defect, ports)
+        {
+            self.honest.deregister(group, target, &[port]).await?;
+        }
+        let mut targets = self.honest.targets(group, target, ports).await?;
         match self.defect {
+            Defect::BelievesTheFirstLook => self.as_first_seen(group, &mut targets),
             Defect::ForgetsOtherPorts => targets.truncate(1),
             Defect::WaitsForUnused => {
                 while targets
@@ -490,7 +637,7 @@ impl Balancer for CrookedBalancer {
                         .clock()
                         .sleep(Duration::from_millis(500))
                         .await;
-                    targets = self.honest.targets(group, instance, ports).await?;
+                    targets = self.honest.targets(group, target, ports).await?;
                 }
             }
             _ => {}
@@ -501,11 +648,11 @@ impl Balancer for CrookedBalancer {
     async fn deregister(
         &self,
         group: &TargetGroupArn,
-        instance: &InstanceId,
+        target: &TargetId,
         ports: &[u16],
     ) -> Result<(), BalancerError> {
-        let instance = self.instance(instance);
-        self.honest.deregister(group, &instance, ports).await
+        let target = self.named(target);
+        self.honest.deregister(group, &target, ports).await
     }
 }
 

@@ -112,12 +112,26 @@ fn notices() -> Vec<Fact> {
 }
 
 fn node() -> Vec<Fact> {
-    let mut facts = vec![Fact::NodeCordoned {
-        cordoned_by_us: true,
-        already_cordoned: false,
-        label_set: true,
-        elapsed: ELAPSED,
-    }];
+    let mut facts = vec![
+        Fact::NodeCordoned {
+            cordoned_by_us: true,
+            already_cordoned: false,
+            label_set: true,
+            elapsed: ELAPSED,
+        },
+        Fact::NodeUncordoned {
+            cordoned_by_us: true,
+            already_cordoned: false,
+            label_set: true,
+            elapsed: ELAPSED,
+        },
+        Fact::NodeUncordoned {
+            cordoned_by_us: false,
+            already_cordoned: true,
+            label_set: false,
+            elapsed: ELAPSED,
+        },
+    ];
     facts.extend([Some(409), None].map(|http_status| Fact::CordonFailed {
         attempt: 1,
         http_status,
