@@ -138,12 +138,14 @@ impl Planner {
             Task::Heartbeat
             | Task::Recall
             | Task::WatchSilence
+            | Task::Probe
             | Task::Progress
             | Task::Verdict
             | Task::Deadline
             | Task::SecondWave => {}
             Task::Cordon
             | Task::See
+            | Task::Glance
             | Task::Pod(_)
             | Task::Mark(_)
             | Task::Namespace(_)
@@ -184,6 +186,8 @@ impl Planner {
                 Task::Cordon
                 | Task::See
                 | Task::WatchSilence
+                | Task::Glance
+                | Task::Probe
                 | Task::Pod(_)
                 | Task::Mark(_)
                 | Task::Namespace(_)

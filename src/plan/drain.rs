@@ -4,6 +4,7 @@ mod blocked;
 mod call;
 mod flow;
 mod passage;
+mod silence;
 mod start;
 
 use std::collections::btree_map::Entry;
@@ -14,6 +15,7 @@ use self::blocked::{Namespaces, note_refusal};
 use self::call::{Next, Trouble, refusal_wait};
 use self::flow::Flow;
 use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Record, Urgency};
+use self::silence::Silence;
 use self::start::SecondWave;
 use super::action::{Outcome, Request, WatchEvent};
 use super::budget::{Grace, Margins};
@@ -105,6 +107,7 @@ pub(super) struct Drain {
     /// Pods with a call in flight.
     calling: BTreeSet<PodUid>,
     flow: Flow,
+    silence: Silence,
     last_accepted_call: Option<Moment>,
     last_gone: Option<Moment>,
 }
@@ -137,6 +140,7 @@ impl Drain {
             recreated: BTreeMap::new(),
             calling: BTreeSet::new(),
             flow: Flow::new(terms.max_in_flight),
+            silence: Silence::default(),
             last_accepted_call: None,
             last_gone: None,
             terms,
@@ -165,6 +169,7 @@ impl Drain {
             let uid = view.pod.uid.clone();
             self.handle_seen(view, agenda, now);
             self.handle_still_alive(&uid, asked, agenda, now.at);
+            self.handle_looked_up(&uid, asked, agenda);
         }
         self.fill_window(agenda, now.at);
     }
@@ -221,13 +226,16 @@ impl Drain {
         outcome: &Outcome,
         agenda: &mut Agenda,
         now: Moment,
-    ) {
+    ) -> Wish {
         self.calling.remove(uid);
         let wall_now = self.wall_time_of(now);
         let failure = outcome.failure();
+        let sent = self.pods.get(uid).and_then(|pod| pod.record.last_sent());
+        let wish = self.hear(sent, outcome, agenda, now);
         let Some(pod) = self.pods.get_mut(uid) else {
-            return;
+            return wish;
         };
+        pod.record.is_recalled = false;
         if let Some(sent) = pod.record.last_sent() {
             match failure {
                 Some(failure) => self.flow.handle_failure(failure, sent, now),
@@ -281,6 +289,8 @@ impl Drain {
             self.hurry(uid, ends, agenda, now);
         }
         self.fill_window(agenda, now);
+        self.end_silence_if_idle(agenda, now);
+        wish
     }
 
     /// The deadline has moved closer.
@@ -588,16 +598,14 @@ impl Drain {
             return;
         }
         self.begin_second_wave_if_due(agenda, now);
-        while self.calling.len() < self.flow.allowed(now) {
+        while !self.silence.holds(now) && self.calling.len() < self.flow.allowed(now) {
             let Some((_, uid)) = self.ready.pop_first() else {
                 return;
             };
             // What has been seen terminating since is still in line, and is passed over.
-            if let Some(pod) = self.pods.get_mut(&uid)
-                && pod.course == Course::Waiting
-            {
-                Terms::call(pod, self.deadline, agenda, now);
-                self.calling.insert(uid);
+            let pod = self.pods.get(&uid);
+            if pod.is_some_and(|pod| pod.course == Course::Waiting) {
+                self.start(uid, agenda, now);
             }
         }
     }

@@ -10,9 +10,10 @@ use super::drain::{Drain, Terms, Wish};
 use super::fact::{
     Fact, InterruptionContext, NoticeChange, NoticeFact, Sighting, Summary, Tally, TargetTally,
 };
-use super::id::{InstanceId, NodeName, PodUid};
+use super::id::{InstanceId, NodeName, PodUid, ResourceVersion};
 use super::node::NodeView;
 use super::notice::{AnnouncedAction, Announcement, Interruption, InterruptionAction};
+use super::pod::PodView;
 use super::policy::{Effect, Mode};
 use super::sight::Sight;
 use super::targets::{ConfiguredGroup, Targets, tell_unnamed};
@@ -191,6 +192,8 @@ impl Response {
         match task {
             Task::Cordon => self.cordon.handle_due(agenda, now.at),
             Task::See | Task::WatchSilence => self.sight.list(agenda, now.at),
+            Task::Glance => self.sight.glance(agenda, now.at),
+            Task::Probe => self.drain.handle_probe_due(agenda, now.at),
             Task::Pod(uid) => {
                 if self.drain.handle_due(&uid, agenda, now.at) == Wish::List
                     && let Some(later) = self.sight.list_again(agenda, now.at)
@@ -246,12 +249,7 @@ impl Response {
                 }
             }
             Task::See => match outcome {
-                Outcome::Pods { pods, version } => {
-                    self.sight.handle_list(version, agenda, now.at);
-                    self.wait_for_the_end(agenda);
-                    self.drain
-                        .handle_list(pods, self.sight.asked(), agenda, now);
-                }
+                Outcome::Pods { pods, version } => self.handle_list(pods, version, agenda, now),
                 Outcome::Notice(_)
                 | Outcome::Identity(_)
                 | Outcome::Node(_)
@@ -262,6 +260,7 @@ impl Response {
                     self.sight.handle_break(Some(&failure), agenda, now.at);
                 }
             },
+            Task::Glance => self.handle_glance(outcome, agenda, now),
             Task::Pod(uid) => self.handle_pod_outcome(&uid, &outcome, agenda, now.at),
             Task::Namespace(name) => self.drain.handle_namespace(&name, &outcome, agenda, now.at),
             Task::Group(index) => self.handle_group_outcome(index, outcome, agenda, now.at),
@@ -271,6 +270,7 @@ impl Response {
             | Task::Heartbeat
             | Task::Recall
             | Task::WatchSilence
+            | Task::Probe
             | Task::Mark(_)
             | Task::SecondWave
             | Task::Progress
@@ -324,7 +324,42 @@ impl Response {
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        self.drain.handle_outcome(uid, outcome, agenda, now);
+        if self.drain.handle_outcome(uid, outcome, agenda, now) == Wish::List {
+            // One that was asked for only just now does as well: each pod has its own patience.
+            let _ = self.sight.list_again(agenda, now);
+        }
+    }
+
+    fn handle_list(
+        &mut self,
+        pods: Vec<PodView>,
+        version: ResourceVersion,
+        agenda: &mut Agenda,
+        now: Now,
+    ) {
+        self.sight.handle_list(version, agenda, now.at);
+        self.wait_for_the_end(agenda);
+        self.drain
+            .handle_list(pods, self.sight.asked(), agenda, now);
+    }
+
+    /// The second of two LISTs has come to something.
+    fn handle_glance(&mut self, outcome: Outcome, agenda: &mut Agenda, now: Now) {
+        match outcome {
+            Outcome::Pods { pods, version } => {
+                self.sight.take_glance(agenda);
+                self.handle_list(pods, version, agenda, now);
+            }
+            Outcome::Failed(failure) => {
+                self.sight.handle_failed_glance(&failure, agenda, now.at);
+            }
+            Outcome::Notice(_)
+            | Outcome::Identity(_)
+            | Outcome::Node(_)
+            | Outcome::Namespace(_)
+            | Outcome::Targets(_)
+            | Outcome::Done => {}
+        }
     }
 
     fn handle_group_outcome(

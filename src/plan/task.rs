@@ -25,6 +25,10 @@ pub enum Task {
     See,
     /// When a watch that brings nothing is given up.
     WatchSilence,
+    /// When the pods are listed a second time beside a LIST that is not answered; while that is under way, the attempt.
+    Glance,
+    /// When a server that answers no call for a pod is asked again whether it is back.
+    Probe,
     /// When the next call for this pod is due, or what it answered is looked for.
     Pod(PodUid),
     /// When this pod gets the condition that tells why it is deleted.

@@ -38,6 +38,7 @@ mod jitter;
 mod modes;
 mod notices;
 mod sight;
+mod silence;
 mod stage;
 mod targets;
 mod waves;

@@ -44,6 +44,7 @@ impl Terms {
             Call::Evict => Request::Evict(reference, grace),
             Call::Delete(_) => Request::Delete(reference, grace),
         };
+        pod.record.looked_up = None;
         pod.record.attempts += 1;
         pod.record.first_call.get_or_insert(now);
         pod.record.last_call = Some((call, now));

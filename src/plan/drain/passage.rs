@@ -96,6 +96,11 @@ pub(super) struct Record {
     pub(super) hurries: u32,
     /// As long as its namespace may forbid it.
     pub(super) delete_not_before: Option<Moment>,
+    /// Its call was lost in a silence of the server: since when a list is to show whether it took effect.
+    pub(super) looked_up: Option<Moment>,
+    /// The call under way follows one that was lost in a silence. Should it be slow, it is so by itself, and is not cut
+    /// short.
+    pub(super) is_recalled: bool,
 }
 
 /// Whether an earlier call may have taken effect unseen.

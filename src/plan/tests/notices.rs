@@ -83,7 +83,7 @@ fn a_tightened_deadline_sends_the_pods_that_wait_and_leaves_the_others_alone() {
     let mut stage = Stage::draining(policy(), 120.0, listed);
     stage.answer_pod("stopping", Outcome::Done);
     stage.watch(seen(terminating("stopping", 30, 30, 5.0)));
-    stage.forward_to(9.9);
+    stage.forward_to(7.5);
     // Another call would not be due before five seconds have passed.
     stage.answer_pod("waiting", failed(FailureKind::TwoBudgets, 500));
     stage.forward_to(10.0);
@@ -91,7 +91,7 @@ fn a_tightened_deadline_sends_the_pods_that_wait_and_leaves_the_others_alone() {
     stage.answer(&Request::ReadNotice, stage.notice(100.0));
     let calls = [("evict", "calling", None), ("evict", "waiting", Some(92))];
     assert_eq!(stage.pod_calls(), calls);
-    stage.forward_to(14.0);
+    stage.forward_to(10.4);
     assert_eq!(stage.pod_calls(), calls);
 }
 

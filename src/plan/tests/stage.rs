@@ -157,6 +157,14 @@ impl Stage {
         self.drain();
     }
 
+    /// Answers the youngest of several requests that are alike.
+    pub fn answer_last(&mut self, request: &Request, outcome: Outcome) {
+        let index = self.open.iter().rposition(|(_, open, _)| open == request);
+        let (attempt, _, _) = self.open.remove(index.expect("such a request is open"));
+        self.planner.handle_outcome(attempt, outcome, now(self.at));
+        self.drain();
+    }
+
     pub fn answer_pod(&mut self, name: &str, outcome: Outcome) {
         self.answer_first(
             |request| matches!(request, Request::Evict(pod, _) | Request::Delete(pod, _) if pod.name == name),
@@ -228,6 +236,14 @@ impl Stage {
         let limit = limits.next().expect("such a request is open");
         assert_eq!(limits.next(), None, "one such request");
         limit
+    }
+
+    /// When each open request that `pick` picks is given up, in seconds after the start.
+    pub fn limits_of(&self, pick: impl Fn(&Request) -> bool) -> Vec<Option<f64>> {
+        let picked = self.open.iter().filter(|(_, request, _)| pick(request));
+        picked
+            .map(|(_, _, limit)| limit.map(|limit| limit.seconds_from(Moment::ORIGIN)))
+            .collect()
     }
 
     /// When the planner wants to be woken next, in seconds after the start.
