@@ -21,6 +21,7 @@ mod log_contract;
 mod log_schema;
 mod manifests;
 mod metadata;
+mod outage;
 mod scripted;
 mod seeds;
 mod sim_api;
