@@ -168,7 +168,7 @@ impl KubeCluster {
         Ok(())
     }
 
-    /// Puts a client with freshly read credentials in place, at most every five seconds. If they cannot be read, the
+    /// Puts a client with freshly read credentials and no connection yet in place, at most every five seconds. If they cannot be read, the
     /// old client stays, and a later 401 tries again.
     async fn renew(&self) -> Result<(), ConnectError> {
         let now = self.clock.now().at;
@@ -281,6 +281,11 @@ impl Cluster for KubeCluster {
             .read(namespaces.get(name, &GetParams::default()), OBJECT_LIMIT)
             .await?;
         Ok(blocked_wish(namespace.metadata.annotations.as_ref()))
+    }
+
+    async fn change_connection(&self) {
+        // A new client has a pool of its own. Without one the old connection is better than none.
+        let _ = self.renew().await;
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {

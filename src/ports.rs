@@ -82,6 +82,10 @@ pub trait Cluster: Send + Sync + 'static {
         name: &str,
     ) -> impl Future<Output = Result<BlockedWish, ClusterError>> + Send;
 
+    /// Lets later calls go over a new connection; those under way keep theirs. At most every five seconds, and in vain
+    /// when there is no client to be had: then all stays as it is.
+    fn change_connection(&self) -> impl Future<Output = ()> + Send;
+
     /// POSTs an event about our Node. One that is there already is success.
     fn publish(&self, event: &NodeEvent) -> impl Future<Output = Result<(), ClusterError>> + Send;
 }

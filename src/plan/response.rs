@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::action::{Failure, NodeEvent, NodeEventKind, Outcome, Request, WatchEvent};
+use super::action::{Failure, NodeEvent, NodeEventKind, Outcome, Request, Route, WatchEvent};
 use super::budget::{verdict_due, verdict_due_at_once};
 use super::cordon::{CALL_TIMEOUT, Cordon};
 use super::drain::{Drain, Terms, Wish};
@@ -191,12 +191,18 @@ impl Response {
     pub(super) fn handle_due(&mut self, task: Task, agenda: &mut Agenda, now: Now) {
         match task {
             Task::Cordon => self.cordon.handle_due(agenda, now.at),
-            Task::See | Task::WatchSilence => self.sight.list(agenda, now.at),
+            Task::See => self.sight.list(Route::Shared, agenda, now.at),
+            Task::WatchSilence => self.sight.list(Route::New, agenda, now.at),
             Task::Glance => self.sight.glance(agenda, now.at),
-            Task::Probe => self.drain.handle_probe_due(agenda, now.at),
+            Task::Probe => {
+                if self.drain.handle_probe_due(agenda, now.at) == Wish::List {
+                    // One that was asked for only just now has its own patience.
+                    let _ = self.sight.list_again(Route::New, agenda, now.at);
+                }
+            }
             Task::Pod(uid) => {
                 if self.drain.handle_due(&uid, agenda, now.at) == Wish::List
-                    && let Some(later) = self.sight.list_again(agenda, now.at)
+                    && let Some(later) = self.sight.list_again(Route::New, agenda, now.at)
                 {
                     agenda.wait(Task::Pod(uid), later);
                 }
@@ -326,7 +332,7 @@ impl Response {
     ) {
         if self.drain.handle_outcome(uid, outcome, agenda, now) == Wish::List {
             // One that was asked for only just now does as well: each pod has its own patience.
-            let _ = self.sight.list_again(agenda, now);
+            let _ = self.sight.list_again(Route::Shared, agenda, now);
         }
     }
 

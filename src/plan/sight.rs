@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::action::{Failure, FailureKind, Freshness, Request};
+use super::action::{Failure, FailureKind, Freshness, Request, Route};
 use super::id::ResourceVersion;
 use super::task::{Agenda, Task, doubled};
 use super::time::Moment;
@@ -76,7 +76,7 @@ impl Sight {
             listed: Listed::Never,
             ..Self::averted(now)
         };
-        sight.list(agenda, now);
+        sight.list(Route::Shared, agenda, now);
         sight
     }
 
@@ -94,7 +94,12 @@ impl Sight {
 
     /// Lists again, in place of the watch; a LIST that is under way is left to come. When one was asked for only just now,
     /// the answer is when to ask again: many pods may have the same doubt within a second.
-    pub(super) fn list_again(&mut self, agenda: &mut Agenda, now: Moment) -> Option<Moment> {
+    pub(super) fn list_again(
+        &mut self,
+        route: Route,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) -> Option<Moment> {
         let is_listing = agenda.is_trying(&Task::See) && !Self::is_watching(agenda);
         let next = self.asked + LIST_INTERVAL;
         if is_listing {
@@ -103,17 +108,17 @@ impl Sight {
         if now < next {
             return Some(next);
         }
-        self.list(agenda, now);
+        self.list(route, agenda, now);
         None
     }
 
     /// Lists, in place of whatever is under way.
-    pub(super) fn list(&mut self, agenda: &mut Agenda, now: Moment) {
+    pub(super) fn list(&mut self, route: Route, agenda: &mut Agenda, now: Moment) {
         self.asked = now;
         agenda.close(&Task::WatchSilence);
         agenda.attempt(
             Task::See,
-            Request::ListPods(self.freshness()),
+            Request::ListPods(self.freshness(), route),
             Some(now + LIST_TIMEOUT),
         );
         if !agenda.is_open(&Task::Glance) {
@@ -131,10 +136,17 @@ impl Sight {
 
     /// Lists a second time, beside what is not answered.
     pub(super) fn glance(&mut self, agenda: &mut Agenda, now: Moment) {
+        // The first goes the way of the LIST it is beside: the server may only be slow. From the second on a server that
+        // hangs is left, where there are several behind one address.
+        let route = if self.glanced > self.asked {
+            Route::New
+        } else {
+            Route::Shared
+        };
         self.glanced = now;
         agenda.attempt(
             Task::Glance,
-            Request::ListPods(self.freshness()),
+            Request::ListPods(self.freshness(), route),
             Some(now + GLANCE_INTERVAL),
         );
     }

@@ -453,6 +453,10 @@ impl Cluster for SimCluster {
             .await
     }
 
+    async fn change_connection(&self) {
+        // One connection is like another here: it is the weather that is bad.
+    }
+
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {
         let (name, published) = (
             event.name.clone(),

@@ -26,6 +26,10 @@ const PROBES_IN_A_ROW: u32 = 10;
 /// Ten seconds and the two before the next probe are the twelve that a call may take.
 const PROBES_IN_A_PAUSE: u32 = 5;
 
+/// The second probe, and every fifth after it, is followed by a LIST over a new connection: where several servers are
+/// behind one address, another one may answer.
+const PROBES_A_CONNECTION: u32 = 5;
+
 /// What the LIST has not shown by then is sent again without it: the server answers a second eviction of a terminating
 /// pod as it did the first, and asks no budget.
 const LOOKING: Duration = Duration::from_secs(1);
@@ -127,14 +131,14 @@ impl Drain {
     }
 
     /// Another probe is due.
-    pub(in crate::plan) fn handle_probe_due(&mut self, agenda: &mut Agenda, now: Moment) {
+    pub(in crate::plan) fn handle_probe_due(&mut self, agenda: &mut Agenda, now: Moment) -> Wish {
         if now >= self.deadline {
-            return;
+            return Wish::Nothing;
         }
         let next = self.least_tried();
         if self.calling.is_empty() && next.is_none() {
             self.silence.end(agenda);
-            return;
+            return Wish::Nothing;
         }
         let probe = self.silence.next_probe(agenda, now);
         if let Some((urgency, uid)) = next
@@ -147,6 +151,11 @@ impl Drain {
         {
             self.give_up_call(&uid, agenda);
             self.start(uid, agenda, now);
+        }
+        if self.silence.probes % PROBES_A_CONNECTION == 2 {
+            Wish::List
+        } else {
+            Wish::Nothing
         }
     }
 

@@ -218,7 +218,7 @@ fn an_eviction_that_did_nothing_counts_as_a_refusal_of_a_pod_that_is_to_wait() {
     let mut stage = Stage::draining(waiting(), 30.0, vec![pod("web", 30)]);
     stage.answer_pod("web", Outcome::Done);
     stage.forward_to(8.0);
-    stage.answer(&super::next_list("100"), super::pods(vec![pod("web", 30)]));
+    stage.answer(&super::list_anew("100"), super::pods(vec![pod("web", 30)]));
     stage.watch(bookmark());
     stage.forward_to(35.0);
     assert_eq!(left(&stage), [LeftReason::Wait]);

@@ -1,10 +1,10 @@
 //! An API server that falls silent: no new calls, a probe every two seconds, and what follows when it is heard again.
 
 use super::stage::{
-    Stage, failed, first_list, next_list, pod, pods, policy, seen, silent, terminating,
+    Stage, failed, first_list, list_anew, next_list, pod, pods, policy, seen, silent, terminating,
 };
 use crate::plan::Policy;
-use crate::plan::action::{FailureKind, Outcome, Request};
+use crate::plan::action::{FailureKind, Freshness, Outcome, Request, Route};
 
 fn two_at_once() -> Policy {
     Policy {
@@ -30,7 +30,7 @@ fn names(stage: &Stage) -> Vec<&str> {
 fn lists(stage: &Stage) -> usize {
     let requests = stage.open_requests().into_iter();
     requests
-        .filter(|request| matches!(request, Request::ListPods(_)))
+        .filter(|request| matches!(request, Request::ListPods(..)))
         .count()
 }
 
@@ -221,10 +221,10 @@ fn a_list_that_is_not_answered_gets_another_beside_it_every_two_seconds() {
     stage.forward_to(14.5);
     assert_eq!(lists(&stage), 2);
     // The first keeps its twelve seconds.
-    let limits = stage.limits_of(|request| matches!(request, Request::ListPods(_)));
+    let limits = stage.limits_of(|request| matches!(request, Request::ListPods(..)));
     assert_eq!(limits, [Some(17.0), Some(16.0)]);
     // The younger one is answered: one of them is enough.
-    stage.answer_last(&first_list(), pods(vec![pod("web", 30)]));
+    stage.answer_youngest_list(pods(vec![pod("web", 30)]));
     assert_eq!(lists(&stage), 0);
     assert_eq!(stage.pod_calls(), [("evict", "web", None)]);
 }
@@ -233,7 +233,7 @@ fn a_list_that_is_not_answered_gets_another_beside_it_every_two_seconds() {
 fn an_answer_to_the_second_list_that_is_none_ends_the_first_too() {
     let mut stage = Stage::interrupted(policy(), 120.0);
     stage.forward_to(8.5);
-    stage.answer_last(&first_list(), failed(FailureKind::Throttled(None), 429));
+    stage.answer_youngest_list(failed(FailureKind::Throttled(None), 429));
     assert_eq!(lists(&stage), 0);
     stage.forward_to(8.7);
     assert_eq!(lists(&stage), 1);
@@ -247,4 +247,20 @@ fn a_first_list_that_comes_in_the_end_ends_the_second() {
     assert_eq!(lists(&stage), 0);
     stage.forward_to(11.0);
     assert_eq!(lists(&stage), 0);
+}
+
+#[test]
+fn the_second_probe_looks_whether_another_server_answers() {
+    let mut stage = begun();
+    stage.forward_to(9.9);
+    assert_eq!(lists(&stage), 0);
+    stage.forward_to(10.0);
+    assert!(stage.open_requests().contains(&&list_anew("100")));
+    // So does the second LIST beside one that is not answered.
+    let mut stage = Stage::interrupted(policy(), 120.0);
+    let first_anew = Request::ListPods(Freshness::Cached, Route::New);
+    stage.forward_to(9.9);
+    assert!(!stage.open_requests().contains(&&first_anew));
+    stage.forward_to(10.0);
+    assert!(stage.open_requests().contains(&&first_anew));
 }

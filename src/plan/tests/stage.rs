@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::plan::action::{
     Action, AttemptId, Failure, FailureKind, Freshness, MachineIdentity, NodeEvent, NodeEventKind,
-    Outcome, Ports, Request, Target, TargetState, WatchEvent,
+    Outcome, Ports, Request, Route, Target, TargetState, WatchEvent,
 };
 use crate::plan::budget::{Grace, Margins};
 use crate::plan::drain::OnBlocked;
@@ -157,10 +157,11 @@ impl Stage {
         self.drain();
     }
 
-    /// Answers the youngest of several requests that are alike.
-    pub fn answer_last(&mut self, request: &Request, outcome: Outcome) {
-        let index = self.open.iter().rposition(|(_, open, _)| open == request);
-        let (attempt, _, _) = self.open.remove(index.expect("such a request is open"));
+    /// Answers the youngest of several LISTs.
+    pub fn answer_youngest_list(&mut self, outcome: Outcome) {
+        let is_list = |request: &Request| matches!(request, Request::ListPods(..));
+        let index = self.open.iter().rposition(|(_, open, _)| is_list(open));
+        let (attempt, _, _) = self.open.remove(index.expect("a LIST is open"));
         self.planner.handle_outcome(attempt, outcome, now(self.at));
         self.drain();
     }
@@ -453,12 +454,19 @@ pub fn pods(pods: Vec<PodView>) -> Outcome {
 
 /// The first LIST: whatever the server's cache has.
 pub fn first_list() -> Request {
-    Request::ListPods(Freshness::Cached)
+    Request::ListPods(Freshness::Cached, Route::Shared)
 }
 
 /// A LIST that follows: not older than what was seen of this version.
 pub fn next_list(version: &str) -> Request {
-    Request::ListPods(Freshness::NotOlderThan(ResourceVersion::new(version)))
+    let version = ResourceVersion::new(version);
+    Request::ListPods(Freshness::NotOlderThan(version), Route::Shared)
+}
+
+/// The same over a new connection: the old one was silent, or not believed.
+pub fn list_anew(version: &str) -> Request {
+    let version = ResourceVersion::new(version);
+    Request::ListPods(Freshness::NotOlderThan(version), Route::New)
 }
 
 pub fn seen(view: PodView) -> WatchEvent {

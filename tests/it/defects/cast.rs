@@ -451,6 +451,10 @@ impl Cluster for CrookedCluster {
         })
     }
 
+    async fn change_connection(&self) {
+        self.honest.change_connection().await;
+    }
+
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {
         self.honest.publish(event).await
     }
