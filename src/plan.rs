@@ -139,6 +139,7 @@ impl Planner {
             | Task::Recall
             | Task::WatchSilence
             | Task::Probe
+            | Task::GiveUp(_)
             | Task::Progress
             | Task::Verdict
             | Task::Deadline
@@ -188,6 +189,7 @@ impl Planner {
                 | Task::WatchSilence
                 | Task::Glance
                 | Task::Probe
+                | Task::GiveUp(_)
                 | Task::Pod(_)
                 | Task::Mark(_)
                 | Task::Namespace(_)
@@ -288,6 +290,8 @@ impl Planner {
         let state = match self.phase {
             Phase::Arriving | Phase::Watching => AgentState::Idle,
             Phase::Recalling(_) | Phase::Responding(_) => AgentState::Draining,
+            // An observer has nothing to do until then.
+            Phase::After(_) if self.agenda.is_open(&Task::Deadline) => AgentState::Idle,
             Phase::After(_) => AgentState::After,
         };
         self.agenda.tell(Fact::Heartbeat {
@@ -370,6 +374,7 @@ impl Planner {
         self.tell_started(interruption.origin);
         tell_beginning(&interruption, announcement, &mut self.agenda, now);
         self.agenda.tell(Fact::Summary(Box::default()));
+        self.agenda.wait(Task::Deadline, interruption.deadline);
         self.phase = Phase::After(Box::new(interruption));
     }
 
@@ -542,6 +547,7 @@ impl Planner {
             {
                 StopReason::Drained
             }
+            Phase::After(_) if self.agenda.is_open(&Task::Deadline) => StopReason::Asked,
             Phase::After(_) => StopReason::Deadline,
             Phase::Responding(_) | Phase::Recalling(_) => return,
         };

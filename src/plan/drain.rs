@@ -17,7 +17,7 @@ use self::flow::Flow;
 use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Record, Urgency};
 use self::silence::Silence;
 use self::start::SecondWave;
-use super::action::{Outcome, Request, WatchEvent};
+use super::action::{Failure, FailureKind, Outcome, Request, WatchEvent};
 use super::budget::{Grace, Margins};
 use super::cordon::CALL_TIMEOUT;
 use super::fact::{BlockReason, Fact, GoneOutcome, PodNews, Tally};
@@ -228,6 +228,7 @@ impl Drain {
         now: Moment,
     ) -> Wish {
         self.calling.remove(uid);
+        agenda.close(&Task::GiveUp(uid.clone()));
         let wall_now = self.wall_time_of(now);
         let failure = outcome.failure();
         let sent = self.pods.get(uid).and_then(|pod| pod.record.last_sent());
@@ -300,11 +301,18 @@ impl Drain {
         agenda: &mut Agenda,
         now: Moment,
     ) {
+        let earlier = self.deadline;
         self.deadline = interruption.deadline;
         self.deadline_wall = interruption.deadline_wall;
         self.ready.clear();
         for (uid, pod) in &mut self.pods {
+            let limit_then = pod.limit_of_call_under_way(earlier);
             pod.window = self.terms.window(&pod.view, self.deadline);
+            let limit = pod.limit_of_call_under_way(self.deadline);
+            // What was sent keeps its grace period; it is only waited for as long as there is time for what follows.
+            if let Some(limit) = limit.filter(|_| limit < limit_then) {
+                agenda.wait(Task::GiveUp(uid.clone()), limit.max(now));
+            }
             if pod.course == Course::Waiting && pod.record.attempts > 0 {
                 agenda.close(&Task::Pod(uid.clone()));
                 self.ready.insert((pod.urgency(), uid.clone()));
@@ -319,6 +327,22 @@ impl Drain {
             self.line_up(&uid, agenda, now);
         }
         self.fill_window(agenda, now);
+    }
+
+    /// A call has taken longer than a deadline that moved closer leaves it.
+    pub(super) fn handle_give_up_due(&mut self, uid: &PodUid, agenda: &mut Agenda, now: Moment) {
+        let is_calling = self.calling.contains(uid);
+        if !is_calling || now >= self.deadline {
+            return;
+        }
+        agenda.close(&Task::Pod(uid.clone()));
+        let given_up = Outcome::Failed(Failure {
+            kind: FailureKind::TimedOut,
+            http_status: None,
+            text: "the deadline has moved closer".to_owned(),
+        });
+        // No answer was heard, so nothing is to be looked up.
+        let _ = self.handle_outcome(uid, &given_up, agenda, now);
     }
 
     /// Tells of each pod that got no stop signal, once.
@@ -591,6 +615,7 @@ impl Drain {
         self.last_gone = Some(now);
         agenda.close(&Task::Pod(uid.clone()));
         agenda.close(&Task::Mark(uid.clone()));
+        agenda.close(&Task::GiveUp(uid.clone()));
     }
 
     fn fill_window(&mut self, agenda: &mut Agenda, now: Moment) {

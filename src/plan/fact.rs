@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::budget::Grace;
 use super::id::{PodRef, TargetGroupArn};
 use super::notice::{InterruptionAction, Origin};
-use super::pod::Owner;
+use super::pod::{Owner, Wave};
 use super::time::WallTime;
 
 /// Something that happened, or that did not.
@@ -132,7 +132,7 @@ pub enum Fact {
 /// What the agent is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentState {
-    /// No notice is there.
+    /// No notice is there, or nothing is to be done about it.
     Idle,
     /// An interruption is under way.
     Draining,
@@ -212,6 +212,8 @@ pub enum PodNews {
     Evicted {
         /// Calls made for it.
         attempts: u32,
+        /// Which pods it left with.
+        wave: Wave,
         /// The grace it was given.
         grace_given: Grace,
     },

@@ -169,6 +169,7 @@ impl Response {
             reason: NoticeChange::Tightened,
             notice_time: announcement.time,
         });
+        self.cordon.tighten(agenda, now.at);
         self.drain.tighten(&self.interruption, agenda, now.at);
         if let TargetsStep::Begun(_, targets) = &mut self.targets {
             targets.tighten(deadline);
@@ -207,6 +208,7 @@ impl Response {
                     agenda.wait(Task::Pod(uid), later);
                 }
             }
+            Task::GiveUp(uid) => self.drain.handle_give_up_due(&uid, agenda, now.at),
             Task::Mark(uid) => self.drain.handle_mark_due(&uid, agenda, now.at),
             Task::Namespace(name) => Drain::handle_namespace_due(&name, agenda, now.at),
             Task::SecondWave => self.drain.handle_second_wave_due(agenda, now.at),
@@ -277,6 +279,7 @@ impl Response {
             | Task::Recall
             | Task::WatchSilence
             | Task::Probe
+            | Task::GiveUp(_)
             | Task::Mark(_)
             | Task::SecondWave
             | Task::Progress

@@ -31,6 +31,8 @@ pub enum Task {
     Probe,
     /// When the next call for this pod is due, or what it answered is looked for.
     Pod(PodUid),
+    /// When the call under way for this pod is given up sooner than it was told: the deadline has moved closer.
+    GiveUp(PodUid),
     /// When this pod gets the condition that tells why it is deleted.
     Mark(PodUid),
     /// When this namespace is asked again what it wants done about blocked pods.

@@ -13,6 +13,7 @@ use crate::plan::fact::{
     Fact, NoticeFact, PodFact, PodNews, SkipReason, Summary, Tally, TargetFact, TargetNews,
 };
 use crate::plan::notice::Origin;
+use crate::plan::pod::Wave;
 
 type Fields = Vec<(&'static str, Value)>;
 
@@ -159,11 +160,18 @@ fn pod_fields(pod: &PodFact, news: &PodNews, standing: &Standing<'_>) -> Fields 
     match news {
         PodNews::Evicted {
             attempts,
+            wave,
             grace_given,
         } => fields.extend([
             ("attempts", json!(attempts)),
             ("grace_given_seconds", json!(grace_given.as_secs())),
-            ("wave", json!(1)),
+            (
+                "wave",
+                json!(match wave {
+                    Wave::Ordinary => 1,
+                    Wave::Critical => 2,
+                }),
+            ),
             ("capped", json!(*grace_given < pod.grace)),
         ]),
         PodNews::Blocked {

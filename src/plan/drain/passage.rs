@@ -368,6 +368,7 @@ impl Pod {
         let news = match call {
             Call::Evict => PodNews::Evicted {
                 attempts,
+                wave: self.view.wave(),
                 grace_given: given,
             },
             Call::Delete(reason) => {
@@ -430,6 +431,19 @@ impl Pod {
             },
         };
         agenda.tell(Fact::Pod(self.fact(first_seen, now), news));
+    }
+
+    /// Until when the call under way may take.
+    pub(super) fn limit_of_call_under_way(&self, deadline: Moment) -> Option<Moment> {
+        match self.course {
+            Course::Calling { call, sent, .. } => Some(self.limit_of(call, sent, deadline)),
+            Course::Exempt(_)
+            | Course::Finished
+            | Course::Waiting
+            | Course::Answered { .. }
+            | Course::Stopping { .. }
+            | Course::Gone(_) => None,
+        }
     }
 
     pub(super) fn is_left(&self) -> bool {

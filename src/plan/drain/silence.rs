@@ -196,6 +196,7 @@ impl Drain {
     pub(super) fn give_up_call(&mut self, uid: &PodUid, agenda: &mut Agenda) {
         self.calling.remove(uid);
         agenda.close(&Task::Pod(uid.clone()));
+        agenda.close(&Task::GiveUp(uid.clone()));
         if let Some(pod) = self.pods.get_mut(uid)
             && let Course::Calling { grace, .. } = pod.course
         {

@@ -8,7 +8,7 @@ use crate::plan::action::{ConnectFailure, FailureKind, Outcome, Request};
 use crate::plan::budget::Grace;
 use crate::plan::drain::OnBlocked;
 use crate::plan::fact::{BlockReason, DeleteReason, Fact, GoneOutcome, LeftReason, PodNews};
-use crate::plan::pod::BlockedWish;
+use crate::plan::pod::{BlockedWish, Wave};
 
 const UNREACHABLE: FailureKind = FailureKind::Unreachable(ConnectFailure::Refused);
 
@@ -123,6 +123,7 @@ fn what_is_told_of_an_eviction_counts_the_calls_made_for_it() {
     assert_eq!(*blocked, &expected);
     let expected = PodNews::Evicted {
         attempts: 3,
+        wave: Wave::Ordinary,
         grace_given: Grace::from_secs(30),
     };
     assert_eq!(*evicted, &expected);
@@ -241,6 +242,7 @@ fn a_call_whose_answer_was_lost_is_told_when_its_effect_is_seen() {
     stage.watch(seen(terminating("web", 30, 30, 5.0)));
     let expected = PodNews::Evicted {
         attempts: 1,
+        wave: Wave::Ordinary,
         grace_given: Grace::from_secs(30),
     };
     assert_eq!(stage.news_of("web"), [&expected]);

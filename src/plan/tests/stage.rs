@@ -282,6 +282,11 @@ impl Stage {
         self.facts.iter().filter(|fact| pick(fact)).count()
     }
 
+    /// Takes what the planner gives out without an input of ours.
+    pub fn collect(&mut self) {
+        self.drain();
+    }
+
     fn drain(&mut self) {
         while let Some(action) = self.planner.poll_action() {
             match action {

@@ -10,7 +10,7 @@ use spot_interrupt_handler::plan::fact::{
 };
 use spot_interrupt_handler::plan::id::{PodRef, PodUid, TargetGroupArn};
 use spot_interrupt_handler::plan::notice::Origin;
-use spot_interrupt_handler::plan::pod::Owner;
+use spot_interrupt_handler::plan::pod::{Owner, Wave};
 use spot_interrupt_handler::plan::time::WallTime;
 
 const TIME: WallTime = WallTime::from_millis(1_800_000_120_000);
@@ -141,10 +141,13 @@ fn pods() -> Vec<Fact> {
         owner: None,
         ..owned.clone()
     };
-    let mut news = vec![PodNews::Evicted {
-        attempts: 1,
-        grace_given: Grace::from_secs(42),
-    }];
+    let mut news = Vec::from(
+        [Wave::Ordinary, Wave::Critical].map(|wave| PodNews::Evicted {
+            attempts: 1,
+            wave,
+            grace_given: Grace::from_secs(42),
+        }),
+    );
     let blocks = [
         BlockReason::Budget,
         BlockReason::TwoBudgets,
