@@ -4,6 +4,7 @@
 //! world in the end. It knows the weather, and asks for nothing that the weather did not allow.
 
 mod ending;
+mod scope;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use super::ports::{PodCall, PodVerb, Witness};
 use super::refused::Refused;
 use super::setting::Setting;
 use crate::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation};
+use crate::plan::Mode;
 use crate::plan::budget::{Grace, LONGEST_NOTICE, Margins, SHORTEST_PLAN, Window};
 use crate::plan::drain::{JobPods, OnBlocked};
 use crate::plan::id::{InstanceId, PodUid, TargetGroupArn};
@@ -98,6 +100,7 @@ struct Conditions {
 #[derive(Debug)]
 pub struct Judge {
     margins: Margins,
+    mode: Mode,
     on_blocked: OnBlocked,
     job_pods: JobPods,
     waiting_namespaces: Vec<&'static str>,
@@ -133,6 +136,7 @@ impl Judge {
             .map(|pod| (pod.uid.clone(), Moment::ORIGIN));
         Self {
             margins: setting.policy().margins,
+            mode: setting.mode,
             on_blocked: if setting.hibernates() {
                 OnBlocked::Wait
             } else {
@@ -475,7 +479,7 @@ impl Judge {
             let detail = format!("{:?}", node.annotations);
             self.breaks("what others wrote on the node stays", detail, now);
         }
-        if !node.unschedulable {
+        if !node.unschedulable && self.mode == Mode::Full {
             let rule = "the node stays cordoned";
             self.breaks(rule, "it was uncordoned".to_owned(), now);
         }
@@ -502,6 +506,7 @@ impl Witness for Judge {
         self.a_budget_is_broken_only_when_the_last_useful_moment_has_come(call, world, now);
         self.the_number_of_calls_is_bounded(call, now);
         self.a_hibernation_cuts_no_grace_period(call, now);
+        self.who_leaves_the_pods_to_another_calls_none(call, now);
         let pod = world.cluster.whoever(&call.pod.uid);
         if let Some(pod) = pod {
             self.a_late_pod_is_left_alone_until_it_is_time(call, pod, now);

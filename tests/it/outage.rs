@@ -7,6 +7,7 @@ use spot_interrupt_handler::plan::drain::OnBlocked;
 use spot_interrupt_handler::plan::id::PodUid;
 use spot_interrupt_handler::plan::notice::InterruptionAction;
 use spot_interrupt_handler::plan::time::Moment;
+use spot_interrupt_handler::plan::{Effect, Mode};
 use spot_interrupt_handler::sim::faults::{Spell, Trouble};
 use spot_interrupt_handler::sim::journal::Service;
 use spot_interrupt_handler::sim::metadata::ScheduledNotice;
@@ -44,6 +45,8 @@ fn setting(pods: usize) -> Setting {
         happenings: Vec::new(),
         skew_millis: 0,
         on_blocked: OnBlocked::Delete,
+        mode: Mode::Full,
+        effect: Effect::Real,
         ..seed
     }
 }

@@ -15,12 +15,20 @@ use crate::sim::setting::{Deed, Happening, Setting};
 /// again (two more), and has been answered.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// When the API server has been reachable for so long, a pod has been called again: a probe every two seconds finds that
+/// out, or a retry after two and a half, or, after ten probes, one after twelve. Then it has been seen, and called.
+const PATIENCE_FOR_PODS: Duration = Duration::from_secs(16);
+
 /// A verdict may not know of what happened this shortly before it.
 const NEWS_TAKE: Duration = Duration::from_secs(8);
 
 impl Judge {
     /// Looks at the world after the deadline.
     pub fn conclude(&mut self, setting: &Setting, world: &World, weather: &Weather, now: Moment) {
+        if !setting.is_full() {
+            self.conclude_less(setting, world, weather, now);
+            return;
+        }
         for pod in world.cluster.everyone() {
             if pod.node == setting.node.name && is_evictable(pod) {
                 self.a_pod_gets_its_stop_signal_as_soon_as_the_weather_allows(
@@ -51,6 +59,7 @@ impl Judge {
         &self,
         weather: &Weather,
         services: &[Service],
+        patience: Duration,
         owed: impl Fn(Moment) -> (Moment, Moment),
     ) -> Option<Moment> {
         let chances = self.processes.values().filter_map(|process| {
@@ -61,9 +70,9 @@ impl Judge {
             loop {
                 let after = services
                     .iter()
-                    .map(|service| weather.clear_for(*service, from, PATIENCE, end))
+                    .map(|service| weather.clear_for(*service, from, patience, end))
                     .try_fold(from, |latest, after| after.map(|after| after.max(latest)))?;
-                let began = after - PATIENCE;
+                let began = after - patience;
                 if began <= from {
                     return Some(after);
                 }
@@ -97,7 +106,8 @@ impl Judge {
             };
             (from, deadline)
         };
-        let Some(by) = self.fair_chance(weather, &[Service::Kubernetes], owed) else {
+        let Some(by) = self.fair_chance(weather, &[Service::Kubernetes], PATIENCE_FOR_PODS, owed)
+        else {
             return;
         };
         let stopped = pod.stopped_at();
@@ -147,7 +157,9 @@ impl Judge {
         now: Moment,
     ) {
         let services = [Service::Kubernetes];
-        let chance = self.fair_chance(weather, &services, |deadline| (Moment::ORIGIN, deadline));
+        let chance = self.fair_chance(weather, &services, PATIENCE, |deadline| {
+            (Moment::ORIGIN, deadline)
+        });
         if chance.is_some() && !(world.cluster.node().unschedulable && is_excluded(world)) {
             let rule = "the node is cordoned and excluded as soon as the weather allows";
             self.breaks(rule, "it is not".to_owned(), now);
@@ -155,7 +167,7 @@ impl Judge {
     }
 
     /// Both halves of a target count: an id alone leaves ports in service.
-    fn every_registered_port_is_draining_as_soon_as_the_weather_allows(
+    pub(super) fn every_registered_port_is_draining_as_soon_as_the_weather_allows(
         &mut self,
         setting: &Setting,
         world: &World,
@@ -167,7 +179,10 @@ impl Judge {
         }
         let services = [Service::Balancer, Service::Metadata];
         let owed = |deadline| (Moment::ORIGIN, deadline - Duration::from_secs(5));
-        if self.fair_chance(weather, &services, owed).is_none() {
+        if self
+            .fair_chance(weather, &services, PATIENCE, owed)
+            .is_none()
+        {
             return;
         }
         for (arn, group) in world.balancer.groups() {
@@ -187,7 +202,7 @@ impl Judge {
     }
 
     /// Nobody is woken by silence.
-    fn a_process_that_lives_gives_its_verdict(&mut self, now: Moment) {
+    pub(super) fn a_process_that_lives_gives_its_verdict(&mut self, now: Moment) {
         let silent = self.processes.iter().find_map(|(id, process)| {
             let (saw, deadline) = (process.saw?, process.deadline?);
             let lived = process.ended.is_none_or(|ended| ended > deadline);
@@ -201,7 +216,7 @@ impl Judge {
     }
 
     /// A completed drain leaves nobody, and an incomplete one somebody.
-    fn a_summary_counts_what_it_says(&mut self, now: Moment) {
+    pub(super) fn a_summary_counts_what_it_says(&mut self, now: Moment) {
         let summaries = self
             .processes
             .values()
@@ -236,7 +251,7 @@ impl Judge {
     }
 
     /// Lists, watches, patches and events cost the server more than evictions do.
-    fn calls_that_are_not_about_pods_are_few(&mut self, world: &World, now: Moment) {
+    pub(super) fn calls_that_are_not_about_pods_are_few(&mut self, world: &World, now: Moment) {
         let others = world.journal.calls().iter().filter(|call| {
             call.service == Service::Kubernetes
                 && !["evict", "delete", "patch pod status"].contains(&call.verb)

@@ -142,8 +142,10 @@ async fn accept(
             };
             let answer = service_fn(move |_: Request<Incoming>| {
                 let together = together.clone();
-                let mut open = Open::begin(journal.clone());
+                let journal = journal.clone();
                 async move {
+                    // In the request's own task, which runs after those that were woken before it came.
+                    let mut open = Open::begin(journal);
                     together.wait().await;
                     open.answer();
                     let response = Response::builder().status(201);

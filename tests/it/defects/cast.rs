@@ -17,13 +17,16 @@ use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{
     InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
 };
-use spot_interrupt_handler::plan::node::{CordonOwner, CordonPatch, LabelWrite, NodeView};
+use spot_interrupt_handler::plan::node::{
+    CordonOwner, CordonPatch, LabelWrite, NodeView, SchedulingWrite,
+};
 use spot_interrupt_handler::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use spot_interrupt_handler::plan::pod::{BlockedWish, PodView, StartWish};
 use spot_interrupt_handler::ports::{
     Balancer, BalancerError, Cluster, ClusterError, Metadata, MetadataError, Refusal,
 };
 use spot_interrupt_handler::report::{Level, Line, Outlet};
+use spot_interrupt_handler::sim::cluster::Writes;
 use spot_interrupt_handler::sim::node::NodePatch;
 use spot_interrupt_handler::sim::ports::{PodVerb, SimBalancer, SimCluster, SimMetadata, Way};
 use spot_interrupt_handler::sim::setting::Setting;
@@ -66,6 +69,10 @@ pub enum Defect {
     DeletesWithoutAWord,
     FightsControllers,
     TakesHibernationsForTerminations,
+    LooksThoughItObserves,
+    RehearsesForGood,
+    DrainsBesideAnother,
+    CordonsBesideAnother,
 }
 
 const ONE_SIGNAL: &str = "a pod gets one stop signal";
@@ -78,7 +85,7 @@ const BOUNDED: &str = "the number of calls is bounded";
 const ONE_VERDICT: &str = "there is one verdict for each process";
 
 /// Every defect, and the rule that notices it.
-pub const DEFECTS: [(Defect, &str); 34] = [
+pub const DEFECTS: [(Defect, &str); 38] = [
     (
         Defect::ForgetsTheUid,
         "every call about a pod carries its UID",
@@ -164,6 +171,19 @@ pub const DEFECTS: [(Defect, &str); 34] = [
         Defect::TakesHibernationsForTerminations,
         "a hibernation cuts no grace period",
     ),
+    (
+        Defect::LooksThoughItObserves,
+        "an observer asks nobody but the metadata service",
+    ),
+    (Defect::RehearsesForGood, "a rehearsal changes nothing"),
+    (
+        Defect::DrainsBesideAnother,
+        "who leaves the pods to another calls none",
+    ),
+    (
+        Defect::CordonsBesideAnother,
+        "who leaves the pods to another cordons nothing",
+    ),
 ];
 
 impl Defect {
@@ -204,6 +224,10 @@ impl Defect {
             Self::DeletesWithoutAWord => "deletes pods without the condition",
             Self::FightsControllers => "evicts what comes back for ever",
             Self::TakesHibernationsForTerminations => "takes a hibernation for a termination",
+            Self::LooksThoughItObserves => "looks at the node although it only observes",
+            Self::RehearsesForGood => "forgets that it only rehearses",
+            Self::DrainsBesideAnother => "evicts pods that are another's business",
+            Self::CordonsBesideAnother => "cordons a node that is another's business",
         }
     }
 }
@@ -223,13 +247,18 @@ impl Cast for Crooked {
         setting: &Setting,
     ) -> Ports<CrookedMetadata, CrookedCluster, CrookedBalancer> {
         let honest = Honest.ports(way, setting);
+        let mut cluster = honest.cluster;
+        if self.0 == Defect::RehearsesForGood {
+            cluster.writes = Writes::Real;
+        }
         Ports {
             metadata: CrookedMetadata {
                 honest: honest.metadata,
+                cluster: cluster.clone(),
                 defect: self.0,
             },
             cluster: CrookedCluster {
-                honest: honest.cluster,
+                honest: cluster,
                 defect: self.0,
                 given_up: Mutex::default(),
             },
@@ -251,12 +280,17 @@ impl Cast for Crooked {
 
 pub struct CrookedMetadata {
     honest: SimMetadata,
+    cluster: SimCluster,
     defect: Defect,
 }
 
 impl Metadata for CrookedMetadata {
     async fn notice(&self) -> Result<Option<Announcement>, MetadataError> {
         let notice = self.honest.notice().await?;
+        if self.defect == Defect::LooksThoughItObserves && notice.is_some() {
+            // Whatever comes of it.
+            let _ = self.cluster.node().await;
+        }
         Ok(notice.map(|notice| match self.defect {
             Defect::TakesHibernationsForTerminations => Announcement {
                 action: AnnouncedAction::Known(InterruptionAction::Terminate),
@@ -367,6 +401,13 @@ impl Cluster for CrookedCluster {
         }
         match (self.defect, &mut patch.record) {
             (Defect::ForgetsTheCordon, _) => return self.honest.node().await,
+            (Defect::CordonsBesideAnother, _) => patch.scheduling = SchedulingWrite::Cordon,
+            (Defect::DrainsBesideAnother, _) => {
+                let (pods, _) = self.honest.pods(&Freshness::Cached).await?;
+                if let Some(view) = pods.first() {
+                    self.honest.evict(&view.pod, None).await?;
+                }
+            }
             (Defect::ForgetsTheLabel, _) => patch.label = LabelWrite::Keep,
             (Defect::ClaimsEveryCordon, Some(record)) => record.cordon = CordonOwner::Us,
             (Defect::ForgetsItsCordon, Some(record)) => {
