@@ -14,7 +14,7 @@ use std::time::Duration;
 use self::blocked::{Namespaces, note_refusal};
 use self::call::{Next, Trouble, refusal_wait};
 use self::flow::Flow;
-use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Record, Urgency};
+use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Occasion, Pod, Record, Urgency};
 use self::silence::Silence;
 use self::start::SecondWave;
 use super::action::{Failure, FailureKind, Outcome, Request, WatchEvent};
@@ -236,7 +236,7 @@ impl Drain {
         let Some(pod) = self.pods.get_mut(uid) else {
             return wish;
         };
-        pod.record.is_recalled = false;
+        pod.record.occasion = Occasion::Ordinary;
         if let Some(sent) = pod.record.last_sent() {
             match failure {
                 Some(failure) => self.flow.handle_failure(failure, sent, now),

@@ -98,9 +98,17 @@ pub(super) struct Record {
     pub(super) delete_not_before: Option<Moment>,
     /// Its call was lost in a silence of the server: since when a list is to show whether it took effect.
     pub(super) looked_up: Option<Moment>,
-    /// The call under way follows one that was lost in a silence. Should it be slow, it is so by itself, and is not cut
-    /// short.
-    pub(super) is_recalled: bool,
+    /// What the call under way, or the next one, follows.
+    pub(super) occasion: Occasion,
+}
+
+/// What a call follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Occasion {
+    #[default]
+    Ordinary,
+    /// One that was lost in a silence of the server. Should it be slow, it is so by itself, and is not cut short.
+    Silence,
 }
 
 /// Whether an earlier call may have taken effect unseen.

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use super::passage::{Course, Doubt, Urgency};
+use super::passage::{Course, Doubt, Occasion, Urgency};
 use super::{Drain, Terms, Wish};
-use crate::plan::action::{FailureKind, Outcome};
+use crate::plan::action::{Failure, FailureKind, Outcome};
 use crate::plan::id::PodUid;
 use crate::plan::task::{Agenda, Task};
 use crate::plan::time::Moment;
@@ -111,9 +111,7 @@ impl Drain {
         agenda: &mut Agenda,
         now: Moment,
     ) -> Wish {
-        let is_answer = outcome
-            .failure()
-            .is_none_or(|failure| failure.was_answered());
+        let is_answer = outcome.failure().is_none_or(Failure::was_answered);
         // The connection has ended or there is none: whatever is sent next goes another way.
         let is_news = outcome.failure().is_some_and(|failure| {
             matches!(
@@ -179,7 +177,11 @@ impl Drain {
         }
         let calls = self.calling.iter().filter_map(|uid| {
             let pod = self.pods.get(uid)?;
-            (!pod.record.is_recalled).then_some((pod.record.last_sent(), pod.urgency(), uid))
+            (pod.record.occasion == Occasion::Ordinary).then_some((
+                pod.record.last_sent(),
+                pod.urgency(),
+                uid,
+            ))
         });
         calls.min().map(|(_, _, uid)| uid.clone())
     }
@@ -213,7 +215,7 @@ impl Drain {
             .filter(|uid| {
                 let pod = self.pods.get(uid);
                 pod.is_some_and(|pod| {
-                    !pod.record.is_recalled && pod.record.last_sent() < Some(sent)
+                    pod.record.occasion == Occasion::Ordinary && pod.record.last_sent() < Some(sent)
                 })
             })
             .cloned()
@@ -223,7 +225,7 @@ impl Drain {
             if let Some(pod) = self.pods.get_mut(uid)
                 && pod.course == Course::Waiting
             {
-                pod.record.is_recalled = true;
+                pod.record.occasion = Occasion::Silence;
                 pod.record.looked_up = Some(now);
                 agenda.wait(Task::Pod(uid.clone()), now + LOOKING);
             }
