@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::plan::action::{
-    AttemptId, ConnectFailure, Failure, FailureKind, Finding, Inquiry, Outcome, Request, WatchEvent,
+    AttemptId, ConnectFailure, Failure, FailureKind, Finding, Inquiry, Outcome, Request, Route,
+    WatchEvent,
 };
 use crate::plan::id::ResourceVersion;
 use crate::plan::time::Moment;
@@ -69,7 +70,11 @@ async fn attempt_once<M: Metadata, C: Cluster, B: Balancer>(
         Request::ReadNode => outcome(cluster.node().await, Outcome::Node),
         Request::Cordon(patch) => outcome(cluster.cordon(patch).await, Outcome::Node),
         Request::Undo(patch) => outcome(cluster.undo(patch).await, Outcome::Node),
-        Request::ListPods(freshness) => {
+        Request::ListPods(freshness, route) => {
+            match route {
+                Route::Shared => {}
+                Route::New => cluster.change_connection().await,
+            }
             outcome(cluster.pods(freshness).await, |(pods, version)| {
                 Outcome::Pods { pods, version }
             })

@@ -176,7 +176,7 @@ impl KubeCluster {
         Ok(())
     }
 
-    /// Puts a client with freshly read credentials in place, at most every five seconds. If they cannot be read, the
+    /// Puts a client with freshly read credentials and no connection yet in place, at most every five seconds. If they cannot be read, the
     /// old client stays, and a later 401 tries again.
     async fn renew(&self) -> Result<(), ConnectError> {
         let now = self.clock.now().at;
@@ -308,6 +308,11 @@ impl Cluster for KubeCluster {
             kube::core::Request::new(k8s_openapi::api::core::v1::Service::url_path(&(), None));
         let response = self.send(services.list(&cached())).await?;
         read_services(&answer::whole_body(response.into_body(), LIST_LIMIT).await?)
+    }
+
+    async fn change_connection(&self) {
+        // A new client has a pool of its own. Without one the old connection is better than none.
+        let _ = self.renew().await;
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {

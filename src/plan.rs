@@ -169,6 +169,8 @@ impl Planner {
             Task::Heartbeat
             | Task::Recall
             | Task::WatchSilence
+            | Task::Probe
+            | Task::GiveUp(_)
             | Task::Progress
             | Task::Verdict
             | Task::Deadline
@@ -190,6 +192,7 @@ impl Planner {
             }
             Task::Cordon
             | Task::See
+            | Task::Glance
             | Task::Pod(_)
             | Task::Mark(_)
             | Task::Namespace(_)
@@ -243,6 +246,9 @@ impl Planner {
                 Task::Cordon
                 | Task::See
                 | Task::WatchSilence
+                | Task::Glance
+                | Task::Probe
+                | Task::GiveUp(_)
                 | Task::Pod(_)
                 | Task::Mark(_)
                 | Task::Namespace(_)
@@ -345,6 +351,8 @@ impl Planner {
         let state = match self.phase {
             Phase::Arriving | Phase::Watching => AgentState::Idle,
             Phase::Recalling(_) | Phase::Responding(_) => AgentState::Draining,
+            // An observer has nothing to do until then.
+            Phase::After(_) if self.agenda.is_open(&Task::Deadline) => AgentState::Idle,
             Phase::After(_) => AgentState::After,
         };
         self.agenda.tell(Fact::Heartbeat {
@@ -449,6 +457,7 @@ impl Planner {
         self.tell_started(interruption.origin);
         tell_beginning(&interruption, announcement, &mut self.agenda, now);
         self.agenda.tell(Fact::Summary(Box::default()));
+        self.agenda.wait(Task::Deadline, interruption.deadline);
         self.phase = Phase::After(Box::new(interruption));
     }
 
@@ -757,6 +766,7 @@ impl Planner {
             {
                 StopReason::Drained
             }
+            Phase::After(_) if self.agenda.is_open(&Task::Deadline) => StopReason::Asked,
             Phase::After(_) => StopReason::Deadline,
             Phase::Responding(_) | Phase::Recalling(_) => return,
         };

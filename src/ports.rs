@@ -98,6 +98,9 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// LISTs the Services of every namespace.
     fn services(&self) -> impl Future<Output = Result<Vec<Service>, ClusterError>> + Send;
+    /// Lets later calls go over a new connection; those under way keep theirs. At most every five seconds, and in vain
+    /// when there is no client to be had: then all stays as it is.
+    fn change_connection(&self) -> impl Future<Output = ()> + Send;
 
     /// POSTs an event about our Node. One that is there already is success.
     fn publish(&self, event: &NodeEvent) -> impl Future<Output = Result<(), ClusterError>> + Send;

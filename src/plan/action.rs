@@ -45,7 +45,7 @@ pub enum Request {
     /// Cluster: PATCH our Node, to take back what an interruption left.
     Undo(UndoPatch),
     /// Cluster: LIST the pods of our node.
-    ListPods(Freshness),
+    ListPods(Freshness, Route),
     /// Cluster: WATCH the pods of our node from this version on; its events are inputs of their own.
     WatchPods(ResourceVersion),
     /// Cluster: POST an Eviction, with the UID as precondition.
@@ -77,7 +77,7 @@ impl Request {
             Self::ReadNode
             | Self::Cordon(_)
             | Self::Undo(_)
-            | Self::ListPods(_)
+            | Self::ListPods(..)
             | Self::WatchPods(_)
             | Self::Evict(..)
             | Self::Delete(..)
@@ -406,6 +406,16 @@ pub enum Freshness {
     NotOlderThan(ResourceVersion),
     /// As etcd has it: dear, and for when a server's cache does not catch up.
     Newest,
+}
+
+/// Over which connection a LIST goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The one that all calls share.
+    Shared,
+    /// A new one, which all calls share from then on: the old one brings nothing, although nobody has ended it. It may
+    /// lead to another server.
+    New,
 }
 
 /// What a watch brings.

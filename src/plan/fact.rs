@@ -158,7 +158,7 @@ pub enum Fact {
 /// What the agent is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentState {
-    /// No notice is there.
+    /// No notice is there, or nothing is to be done about it.
     Idle,
     /// An interruption is under way.
     Draining,
@@ -238,10 +238,10 @@ pub enum PodNews {
     Evicted {
         /// Calls made for it.
         attempts: u32,
+        /// Which pods it left with.
+        wave: Wave,
         /// The grace it was given.
         grace_given: Grace,
-        /// Whom it left with.
-        wave: Wave,
     },
     /// Its eviction is refused; it is tried again.
     Blocked {

@@ -24,6 +24,7 @@ mod log_schema;
 mod manifests;
 mod metadata;
 mod metadata_wire;
+mod outage;
 mod picture;
 mod scripted;
 mod seeds;
