@@ -23,6 +23,8 @@ pub mod report;
 
 pub mod clock;
 
+pub mod watchdog;
+
 pub mod imds;
 
 pub mod cluster;

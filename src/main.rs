@@ -26,6 +26,7 @@ use spot_interrupt_handler::sim::scenario::Scenario;
 use spot_interrupt_handler::sim::stage::Stage;
 use spot_interrupt_handler::simulate::{self, Played};
 use spot_interrupt_handler::telemetry::{self, Stdout};
+use spot_interrupt_handler::watchdog::{self, Patience};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
@@ -149,9 +150,10 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
     // The only randomness of the agent: which of the agents that were started together tries again first.
     let seed = RandomState::new().hash_one(config.node.as_str());
     let planner = Planner::new(config.policy, config.node, config.agent, seed, clock.now());
-    Agent::new(planner, ports, clock, reporter)
-        .run(stop_requests()?)
-        .await;
+    let agent = Agent::new(planner, ports, clock.clone(), reporter.clone());
+    watchdog::watch(agent.pulse(), Patience::default(), reporter, clock)
+        .context("starting the watchdog")?;
+    agent.run(stop_requests()?).await;
     Ok(())
 }
 

@@ -27,3 +27,4 @@ mod sim_api;
 #[allow(dead_code)]
 mod stage;
 mod tidy;
+mod watchdog;
