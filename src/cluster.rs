@@ -3,6 +3,7 @@
 //! Requests are built by kube and sent raw, because kube's typed calls lose what the drain lives on: `Api::evict`
 //! drops its options, and the `Retry-After` of a 429 and its plain text are gone before a caller sees them.
 
+mod access;
 mod answer;
 mod client;
 mod event;
@@ -36,6 +37,7 @@ use crate::plan::budget::Grace;
 use crate::plan::id::{NodeName, PodRef, ResourceVersion};
 use crate::plan::node::{CordonPatch, NodeView};
 use crate::plan::pod::{BlockedWish, PodView};
+use crate::plan::preflight::{Access, Permission};
 use crate::plan::time::Moment;
 use crate::ports::{Cluster, ClusterError, Refusal};
 
@@ -281,6 +283,16 @@ impl Cluster for KubeCluster {
             .read(namespaces.get(name, &GetParams::default()), OBJECT_LIMIT)
             .await?;
         Ok(blocked_wish(namespace.metadata.annotations.as_ref()))
+    }
+
+    async fn review_access(&self, permission: &Permission) -> Result<Access, ClusterError> {
+        let params = PostParams {
+            dry_run: self.is_rehearsal(),
+            ..PostParams::default()
+        };
+        let body = access::question(permission, &self.node)?;
+        let request = access::reviews().create(&params, body);
+        Ok(access::answer(self.read(request, OBJECT_LIMIT).await?))
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {

@@ -149,7 +149,8 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
     };
     // The only randomness of the agent: which of the agents that were started together tries again first.
     let seed = RandomState::new().hash_one(config.node.as_str());
-    let planner = Planner::new(config.policy, config.node, config.agent, seed, clock.now());
+    let mut planner = Planner::new(config.policy, config.node, config.agent, seed, clock.now());
+    planner.look_over_permissions();
     let agent = Agent::new(planner, ports, clock.clone(), reporter.clone());
     watchdog::watch(agent.pulse(), Patience::default(), reporter, clock)
         .context("starting the watchdog")?;

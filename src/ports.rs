@@ -15,6 +15,7 @@ use crate::plan::id::{InstanceId, PodRef, ResourceVersion, TargetGroupArn};
 use crate::plan::node::{CordonPatch, NodeView};
 use crate::plan::notice::Announcement;
 use crate::plan::pod::{BlockedWish, PodView};
+use crate::plan::preflight::{Access, Permission};
 
 /// The cause of an error, as the library below put it.
 pub type Cause = Box<dyn Error + Send + Sync>;
@@ -81,6 +82,12 @@ pub trait Cluster: Send + Sync + 'static {
         &self,
         name: &str,
     ) -> impl Future<Output = Result<BlockedWish, ClusterError>> + Send;
+
+    /// POSTs a SelfSubjectAccessReview: whether we are allowed to do this.
+    fn review_access(
+        &self,
+        permission: &Permission,
+    ) -> impl Future<Output = Result<Access, ClusterError>> + Send;
 
     /// POSTs an event about our Node. One that is there already is success.
     fn publish(&self, event: &NodeEvent) -> impl Future<Output = Result<(), ClusterError>> + Send;

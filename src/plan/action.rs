@@ -8,6 +8,7 @@ use super::id::{InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn};
 use super::node::{CordonPatch, NodeView};
 use super::notice::Announcement;
 use super::pod::{BlockedWish, PodView};
+use super::preflight::{Access, Permission};
 use super::time::Moment;
 
 /// The number of one attempt; never used twice in a process.
@@ -55,6 +56,8 @@ pub enum Request {
     ReadNamespace(String),
     /// Cluster: POST an event about our Node.
     PublishEvent(NodeEvent),
+    /// Cluster: are we allowed to do this?
+    ReviewAccess(Permission),
     /// Balancer: which ports of this instance are registered, and in which state?
     DescribeTargets(TargetGroupArn, InstanceId, Ports),
     /// Balancer: deregister these ports of this instance.
@@ -75,6 +78,7 @@ impl Request {
             | Self::Delete(..)
             | Self::MarkDisruption(_)
             | Self::ReadNamespace(_)
+            | Self::ReviewAccess(_)
             | Self::PublishEvent(_) => Port::Cluster,
             Self::DescribeTargets(..) | Self::DeregisterTargets(..) => Port::Balancer,
         }
@@ -171,6 +175,8 @@ pub enum Outcome {
     },
     /// Of [`Request::DescribeTargets`]: the registered ports of this instance.
     Targets(Vec<Target>),
+    /// Of [`Request::ReviewAccess`].
+    Access(Access),
     /// Of a write that the other side acknowledged.
     Done,
     /// Of any request.
@@ -189,6 +195,7 @@ impl Outcome {
             | Self::Namespace(_)
             | Self::Pods { .. }
             | Self::Targets(_)
+            | Self::Access(_)
             | Self::Done => None,
         }
     }

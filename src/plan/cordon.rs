@@ -96,6 +96,7 @@ impl Cordon {
             Outcome::Notice(_)
             | Outcome::Identity(_)
             | Outcome::Namespace(_)
+            | Outcome::Access(_)
             | Outcome::Pods { .. }
             | Outcome::Targets(_)
             | Outcome::Done => self.read(agenda, now),

@@ -1,6 +1,7 @@
 //! A pod as the drain needs to know it, and whether it is ours to evict.
 
 use super::budget::Grace;
+use super::drain::JobPods;
 use super::id::{PodRef, PodUid};
 use super::time::WallTime;
 
@@ -120,6 +121,13 @@ impl PodView {
         } else {
             Wave::Ordinary
         }
+    }
+
+    /// Whether its eviction begins as late as it can: its owner wants that, or the operator does for the pods of Jobs.
+    #[must_use]
+    pub fn begins_late(&self, job_pods: JobPods) -> bool {
+        let is_job = self.owner.as_ref().is_some_and(|owner| owner.kind == "Job");
+        self.start == StartWish::Late || is_job && job_pods == JobPods::Late
     }
 
     /// Why this pod is not evicted, if it is not. A DaemonSet is known by the controller's kind in any API group: what

@@ -223,7 +223,12 @@ impl Response {
                     self.wait_for_the_end(agenda);
                 }
             }
-            Task::Poll | Task::Identify | Task::Heartbeat | Task::Recall | Task::Deadline => {}
+            Task::Poll
+            | Task::Identify
+            | Task::Heartbeat
+            | Task::Preflight
+            | Task::Recall
+            | Task::Deadline => {}
         }
         self.check_for_the_end(agenda, now.at);
     }
@@ -256,6 +261,7 @@ impl Response {
                 | Outcome::Identity(_)
                 | Outcome::Node(_)
                 | Outcome::Namespace(_)
+                | Outcome::Access(_)
                 | Outcome::Targets(_)
                 | Outcome::Done => self.sight.handle_break(None, agenda, now.at),
                 Outcome::Failed(failure) => {
@@ -269,6 +275,7 @@ impl Response {
             Task::Poll
             | Task::Identify
             | Task::Heartbeat
+            | Task::Preflight
             | Task::Recall
             | Task::WatchSilence
             | Task::Mark(_)

@@ -150,6 +150,7 @@ impl Targets {
             | Outcome::Identity(_)
             | Outcome::Node(_)
             | Outcome::Namespace(_)
+            | Outcome::Access(_)
             | Outcome::Pods { .. } => group.handle_deregistered(self.first_seen, agenda, now),
         };
         match next {

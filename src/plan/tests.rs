@@ -37,6 +37,7 @@ mod health;
 mod jitter;
 mod modes;
 mod notices;
+mod preflight;
 mod sight;
 mod stage;
 mod targets;

@@ -33,6 +33,7 @@ use crate::plan::id::{InstanceId, NodeName, PodRef, PodUid, ResourceVersion, Tar
 use crate::plan::node::{CordonPatch, NodeView};
 use crate::plan::notice::{AnnouncedAction, Announcement};
 use crate::plan::pod::{BlockedWish, PodView};
+use crate::plan::preflight::{Access, Permission};
 use crate::plan::time::{Moment, Now, WallTime};
 use crate::ports::{Balancer, BalancerError, Cluster, ClusterError, Metadata, MetadataError};
 
@@ -439,6 +440,12 @@ impl Cluster for SimCluster {
                     .mark_disruption_target(&pod.namespace, &pod.name, Some(&pod.uid), reason)
                     .map(|_| ())
             })
+            .await
+    }
+
+    async fn review_access(&self, _: &Permission) -> Result<Access, ClusterError> {
+        self.way
+            .ask_cluster("review access", SMALL_CALL, |_, _| Ok(Access::Allowed))
             .await
     }
 
