@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::check::Asking;
 use crate::duration;
 use crate::imds;
 use crate::plan::budget::Margins;
@@ -39,6 +40,8 @@ struct Cli {
 enum CliCommand {
     /// The agent: watches for a notice, then cordons, drains and deregisters this node.
     Run(Box<RunArgs>),
+    /// Looks whether everything is in place for an interruption, and plans one for this node; changes nothing.
+    Check(Box<CheckArgs>),
     /// Plays an interruption on loopback, with a metadata service, a Kubernetes API and a load balancer of its own.
     Simulate(SimulateArgs),
     /// Serves instance metadata with a notice, for trying the agent on a machine that is no EC2 instance.
@@ -100,6 +103,18 @@ struct RunArgs {
     context: Option<String>,
     #[command(flatten)]
     log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Asks the API server about each eviction, by one that changes nothing.
+    #[arg(long, env = "SIH_REHEARSE")]
+    rehearse: bool,
+    /// A text for people, or JSON for machines.
+    #[arg(long, env = "SIH_OUTPUT", value_enum, default_value = "text")]
+    output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -191,11 +206,29 @@ enum OnBlockedArg {
     Wait,
 }
 
+/// The form of what a check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For machines; `docs/check.schema.json` is its contract.
+    Json,
+}
+
 /// What is to be done, checked.
 #[derive(Debug)]
 pub enum Command {
     /// Be the agent.
     Run(Box<RunConfig>),
+    /// Look whether everything is in place for an interruption.
+    Check {
+        /// For this agent.
+        config: Box<RunConfig>,
+        /// Whether the API server is asked about each eviction.
+        rehearsal: Asking,
+        /// How it is told.
+        output: Output,
+    },
     /// Play an interruption.
     Simulate {
         /// Which one.
@@ -258,6 +291,22 @@ pub fn parse(
     match Cli::from_arg_matches(&matches)?.command {
         CliCommand::Run(args) => {
             run_config(*args, &environment).map(|config| Command::Run(Box::new(config)))
+        }
+        CliCommand::Check(args) => {
+            let CheckArgs {
+                run,
+                rehearse,
+                output,
+            } = *args;
+            run_config(run, &environment).map(|config| Command::Check {
+                config: Box::new(config),
+                rehearsal: if rehearse {
+                    Asking::Asked
+                } else {
+                    Asking::Unasked
+                },
+                output,
+            })
         }
         CliCommand::Simulate(args) => Ok(match args.random {
             Some(count) => Command::SimulateRandom {

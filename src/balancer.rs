@@ -29,6 +29,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// A SYN is sent again after one second: this allows for one loss.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
+/// How long a registration drains
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html>).
+const DELAY_ATTRIBUTE: &str = "deregistration_delay.timeout_seconds";
+
 /// The load balancers of this account.
 #[derive(Debug)]
 pub struct Elbv2 {
@@ -122,6 +126,82 @@ impl Elbv2 {
             *self.client.lock().await = None;
         }
         result
+    }
+}
+
+/// What a target group is, for `check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// Which kind of load balancer it belongs to.
+    pub kind: BalancerKind,
+    /// `instance`, `ip`, `lambda`, `alb`.
+    pub target_type: String,
+    /// So long a registration drains.
+    pub deregistration_delay: Option<Duration>,
+}
+
+/// The kinds of load balancers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BalancerKind {
+    /// HTTP and HTTPS.
+    Application,
+    /// TCP, TLS, UDP and QUIC.
+    Network,
+    /// GENEVE.
+    Gateway,
+}
+
+impl Elbv2 {
+    /// Reads what a group is, in two calls that no agent makes.
+    ///
+    /// # Errors
+    /// As every call's; the agent's own policy does not allow these.
+    pub async fn describe(
+        &self,
+        group: &TargetGroupArn,
+    ) -> Result<GroupDescription, BalancerError> {
+        let client = self.client(group).await;
+        let groups = client
+            .describe_target_groups()
+            .target_group_arns(group.as_str())
+            .customize()
+            .config_override(in_region_of(group))
+            .send()
+            .await
+            .map_err(error)?;
+        let described = groups
+            .target_groups()
+            .first()
+            .ok_or(BalancerError::GroupGone)?;
+        let protocol = described
+            .protocol()
+            .map_or("", |protocol| protocol.as_str());
+        let attributes = client
+            .describe_target_group_attributes()
+            .target_group_arn(group.as_str())
+            .customize()
+            .config_override(in_region_of(group))
+            .send()
+            .await
+            .map_err(error)?;
+        let delay = attributes
+            .attributes()
+            .iter()
+            .find(|attribute| attribute.key() == Some(DELAY_ATTRIBUTE))
+            .and_then(|attribute| attribute.value()?.parse().ok())
+            .map(Duration::from_secs);
+        Ok(GroupDescription {
+            kind: match protocol {
+                "HTTP" | "HTTPS" => BalancerKind::Application,
+                "GENEVE" => BalancerKind::Gateway,
+                _ => BalancerKind::Network,
+            },
+            target_type: described
+                .target_type()
+                .map_or("instance", |kind| kind.as_str())
+                .to_owned(),
+            deregistration_delay: delay,
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod client;
 mod event;
+mod examine;
 mod node;
 mod pod;
 mod source;
@@ -26,6 +27,7 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 pub use answer::read_refusal;
+pub use examine::{Budget, ExaminedNode, ExaminedPod};
 pub use pod::read_pods;
 pub use source::{ConnectError, Source};
 pub use watch::read_event;

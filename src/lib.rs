@@ -35,6 +35,8 @@ pub mod sim;
 
 pub mod simulate;
 
+pub mod check;
+
 pub mod args;
 pub mod duration;
 pub mod telemetry;

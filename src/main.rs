@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::Context;
 use http::Uri;
 use spot_interrupt_handler::agent::Agent;
-use spot_interrupt_handler::args::{self, Command, DEFAULT_METADATA, LogLevel, RunConfig};
+use spot_interrupt_handler::args::{self, Command, DEFAULT_METADATA, LogLevel, Output, RunConfig};
 use spot_interrupt_handler::attempt::Ports;
 use spot_interrupt_handler::balancer::Elbv2;
+use spot_interrupt_handler::check::{self, Asking, Subject};
 use spot_interrupt_handler::clock::Clock;
 use spot_interrupt_handler::cluster::{KubeCluster, Source, Writes};
 use spot_interrupt_handler::imds::Imds;
@@ -33,6 +34,9 @@ use tracing::level_filters::LevelFilter;
 
 /// `EX_USAGE` of sysexits: the command line, or what it names, cannot be used.
 const USAGE: u8 = 64;
+
+/// A check found something that is worth a look, and nothing that is wrong.
+const WARNINGS: u8 = 3;
 
 fn main() -> ExitCode {
     // The one place where the environment is read.
@@ -70,6 +74,11 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             runtime.block_on(run(*config))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Check {
+            config,
+            rehearsal,
+            output,
+        } => runtime.block_on(check_node(*config, rehearsal, output)),
         Command::Simulate { scenario, speed } => {
             let scenario = match Scenario::load(&scenario) {
                 Ok(scenario) => scenario,
@@ -131,17 +140,11 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
         };
         reporter.report(&fact, &Standing::default(), now);
     }
-    let source = match config.policy.mode {
-        Mode::Full | Mode::DeregisterOnly => Source::Surroundings {
-            context: config.context,
-        },
-        // It is never asked for anything, and may not be there at all.
-        Mode::Observe => Source::Plain(Uri::from_static("http://127.0.0.1:1")),
-    };
     let writes = match config.policy.effect {
         Effect::Real => Writes::Real,
         Effect::Rehearsed => Writes::Rehearsed,
     };
+    let source = source(config.policy.mode, config.context);
     let ports = Ports {
         metadata: Imds::new(&config.metadata, clock.clone())?,
         cluster: KubeCluster::connect(source, config.node.clone(), writes, clock.clone()).await?,
@@ -156,6 +159,50 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
         .context("starting the watchdog")?;
     agent.run(stop_requests()?).await;
     Ok(())
+}
+
+/// Where the API server is found.
+fn source(mode: Mode, context: Option<String>) -> Source {
+    match mode {
+        Mode::Full | Mode::DeregisterOnly => Source::Surroundings { context },
+        // It is never asked for anything, and may not be there at all.
+        Mode::Observe => Source::Plain(Uri::from_static("http://127.0.0.1:1")),
+    }
+}
+
+/// What a check says in its exit code: 0 fine, 1 errors, 3 warnings.
+async fn check_node(
+    config: RunConfig,
+    rehearsal: Asking,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let clock = Clock::real();
+    telemetry::diagnose(levels(config.log_level).1);
+    let source = source(config.policy.mode, config.context);
+    let node = config.node.clone();
+    let ports = Ports {
+        metadata: Imds::new(&config.metadata, clock.clone())?,
+        cluster: KubeCluster::connect(source, node, Writes::Rehearsed, clock.clone()).await?,
+        balancer: Elbv2::new(),
+    };
+    let subject = Subject {
+        node: config.node,
+        agent: config.agent,
+        policy: config.policy,
+        rehearsal,
+    };
+    let findings = check::check(&subject, &ports, &clock).await;
+    let told = match output {
+        Output::Text => check::text(&findings),
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&findings)?),
+    };
+    // Whoever reads it may have read enough.
+    let _ = io::stdout().write_all(told.as_bytes());
+    Ok(match findings.outcome {
+        check::finding::Level::Ok | check::finding::Level::Note => ExitCode::SUCCESS,
+        check::finding::Level::Warning => ExitCode::from(WARNINGS),
+        check::finding::Level::Error => ExitCode::FAILURE,
+    })
 }
 
 /// The metadata service alone, until it is asked to stop.

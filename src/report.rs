@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use self::headline::metadata_advice;
 pub use self::line::{Level, Line};
 use crate::clock::Clock;
 use crate::plan::action::MachineIdentity;

@@ -354,9 +354,8 @@ impl World {
             None
         } else {
             self.question.refusals.get(uid).cloned().or_else(|| {
-                let is_spent = |allowance: &&Allowance| {
-                    allowance.allowed == 0 && allowance.pods.contains(uid)
-                };
+                let is_spent =
+                    |allowance: &&Allowance| allowance.allowed == 0 && allowance.pods.contains(uid);
                 let spent = self.question.allowances.iter().find(is_spent)?;
                 Some(failure(
                     FailureKind::BlockedByBudget,
@@ -383,7 +382,11 @@ impl World {
     /// The pod is told to stop, and the answer says so, and then the watch.
     fn stop(&mut self, attempt: AttemptId, uid: &PodUid, grace: Option<Grace>) {
         let now = self.now();
-        let view = self.question.pods.iter_mut().find(|view| view.pod.uid == *uid);
+        let view = self
+            .question
+            .pods
+            .iter_mut()
+            .find(|view| view.pod.uid == *uid);
         let Some(view) = view else {
             let outcome = Outcome::Failed(failure(FailureKind::NotFound, None));
             self.planner.handle_outcome(attempt, outcome, now);

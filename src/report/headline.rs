@@ -209,7 +209,9 @@ fn group_name(target: &TargetFact) -> String {
     }
 }
 
-const fn metadata_advice(cause: MetadataCause) -> &'static str {
+/// What a cause means, in words.
+#[must_use]
+pub const fn metadata_advice(cause: MetadataCause) -> &'static str {
     match cause {
         MetadataCause::Disabled => "the metadata service is switched off for this instance",
         MetadataCause::HopLimit => {

@@ -22,7 +22,8 @@ fn parse(flags: &[&str], variables: &[(&str, &str)]) -> Result<RunConfig, clap::
     };
     match args::parse(arguments, variable)? {
         Command::Run(config) => Ok(*config),
-        other @ (Command::Simulate { .. }
+        other @ (Command::Check { .. }
+        | Command::Simulate { .. }
         | Command::SimulateRandom { .. }
         | Command::MockImds { .. }) => panic!("{other:?}"),
     }

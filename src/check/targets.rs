@@ -1,0 +1,162 @@
+//! The target groups: whether they can be asked, what of this instance they hold, and how long a registration drains.
+
+use std::time::Duration;
+
+use super::finding::Section;
+use super::{Check, Registrations};
+use crate::balancer::{BalancerKind, GroupDescription};
+use crate::plan::action::{Failure, FailureKind, MachineIdentity, Target, TargetState};
+use crate::plan::id::TargetGroupArn;
+use crate::plan::targets::ConfiguredGroup;
+use crate::ports::{Balancer as _, BalancerError};
+
+/// The two minutes, less what detection takes.
+const LONGEST_DELAY: Duration = Duration::from_secs(110);
+
+impl Check<'_> {
+    /// What the groups hold of this instance.
+    pub(super) async fn targets(&mut self, identity: Option<&MachineIdentity>) -> Registrations {
+        let mut registrations = Registrations::new();
+        let groups = self.groups();
+        if groups.is_empty() {
+            self.note(Section::Targets, "no target group is configured");
+        }
+        for group in groups {
+            if let Some(identity) = identity {
+                let targets = self.registrations(&group, identity).await;
+                let Some(targets) = targets else {
+                    continue;
+                };
+                registrations.insert(group.arn.clone(), targets);
+            }
+            self.describe(&group.arn).await;
+        }
+        registrations
+    }
+
+    /// The groups that an interruption would be about.
+    fn groups(&self) -> Vec<ConfiguredGroup> {
+        self.subject.policy.groups.clone()
+    }
+
+    async fn registrations(
+        &mut self,
+        group: &ConfiguredGroup,
+        identity: &MachineIdentity,
+    ) -> Option<Vec<Target>> {
+        let ports = self.ports;
+        let asked = ports
+            .balancer
+            .targets(&group.arn, &identity.instance_id, group.ports);
+        let limit = self.clock.now().at + super::REQUEST_LIMIT;
+        let name = short(&group.arn);
+        let result = match self.clock.until(limit, asked).await {
+            Ok(result) => result,
+            Err(elapsed) => Err(BalancerError::Lost(elapsed.into())),
+        };
+        match result {
+            Ok(targets) => {
+                let text = format!("{name}: {}", registered(&targets));
+                self.ok(Section::Targets, text);
+                Some(targets)
+            }
+            Err(error) => {
+                let advice = advice(&error, group.arn.region());
+                let failure = Failure::from(error);
+                let text = format!("{name} cannot be asked: {failure}{advice}");
+                if failure.kind == FailureKind::NotFound {
+                    self.warn(Section::Targets, format!("{name} does not exist"));
+                } else {
+                    self.fail(Section::Targets, text);
+                }
+                None
+            }
+        }
+    }
+
+    async fn describe(&mut self, group: &TargetGroupArn) {
+        let ports = self.ports;
+        let name = short(group);
+        match self.within(ports.balancer.describe(group)).await {
+            Ok(description) => self.delay(name, &description),
+            Err(failure) => {
+                let text = format!("{name}: its deregistration delay cannot be read: {failure}");
+                self.note(Section::Targets, text);
+            }
+        }
+    }
+
+    fn delay(&mut self, name: &str, group: &GroupDescription) {
+        let kind = group.target_type.as_str();
+        let delay = group.deregistration_delay;
+        let told = delay.map_or_else(String::new, |delay| {
+            format!(", deregistration delay {} s", delay.as_secs())
+        });
+        match group.kind {
+            BalancerKind::Application if delay.is_some_and(|delay| delay > LONGEST_DELAY) => {
+                let text = format!(
+                    "{name}: {kind} targets{told}: requests that take longer than the two minutes are cut; \
+                     set it to {} s or less",
+                    LONGEST_DELAY.as_secs()
+                );
+                self.warn(Section::Targets, text);
+            }
+            BalancerKind::Application | BalancerKind::Gateway => {
+                self.ok(Section::Targets, format!("{name}: {kind} targets{told}"));
+            }
+            BalancerKind::Network => {
+                let text = format!(
+                    "{name}: {kind} targets{told}: a network load balancer needs 90 to 200 s to stop sending, \
+                     whatever its settings; two minutes may not be enough"
+                );
+                self.note(Section::Targets, text);
+            }
+        }
+    }
+}
+
+fn registered(targets: &[Target]) -> String {
+    if targets.is_empty() {
+        return "this instance is not registered in it".to_owned();
+    }
+    let ports: Vec<String> = targets
+        .iter()
+        .map(|target| format!("port {} {}", target.port, state(target.state)))
+        .collect();
+    ports.join(", ")
+}
+
+const fn state(state: TargetState) -> &'static str {
+    match state {
+        TargetState::Registered => "registered",
+        TargetState::Draining => "draining",
+        TargetState::NotRegistered => "not registered",
+    }
+}
+
+/// A group's name, which is the part of its ARN that people know.
+fn short(group: &TargetGroupArn) -> &str {
+    group.as_str().split('/').nth(1).unwrap_or_default()
+}
+
+/// What is likely to be missing where nobody answers.
+fn advice(error: &BalancerError, region: &str) -> String {
+    match error {
+        BalancerError::NoCredentials(_) => format!(
+            "; credentials come from the pod's identity or the instance's role, with a web identity through STS: \
+             in a subnet without a way out that needs the VPC endpoint com.amazonaws.{region}.sts"
+        ),
+        BalancerError::Unreachable(_) | BalancerError::Lost(_) => format!(
+            "; in a subnet without a way out this needs the VPC endpoint com.amazonaws.{region}.elasticloadbalancing"
+        ),
+        BalancerError::Denied { .. } => {
+            "; the policy needs elasticloadbalancing:DescribeTargetHealth and elasticloadbalancing:DeregisterTargets"
+                .to_owned()
+        }
+        BalancerError::Throttled { .. }
+        | BalancerError::ExpiredToken { .. }
+        | BalancerError::GroupGone
+        | BalancerError::Invalid { .. }
+        | BalancerError::ServerError { .. } => String::new(),
+    }
+}
