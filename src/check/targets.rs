@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::finding::Section;
 use super::{Check, Registrations};
 use crate::balancer::{BalancerKind, GroupDescription};
-use crate::plan::action::{Failure, FailureKind, MachineIdentity, Target, TargetState};
-use crate::plan::id::TargetGroupArn;
+use crate::plan::action::{Failure, FailureKind, MachineIdentity, Ports, Target, TargetState};
+use crate::plan::id::{InstanceId, TargetGroupArn};
 use crate::plan::targets::ConfiguredGroup;
 use crate::ports::{Balancer as _, BalancerError};
 
@@ -22,13 +22,10 @@ impl Check<'_> {
             self.note(Section::Targets, "no target group is configured");
         }
         for group in groups {
-            if let Some(identity) = identity {
-                let targets = self.registrations(&group, identity).await;
-                let Some(targets) = targets else {
-                    continue;
-                };
-                registrations.insert(group.arn.clone(), targets);
-            }
+            let Some(targets) = self.registrations(&group, identity).await else {
+                continue;
+            };
+            registrations.insert(group.arn.clone(), targets);
             self.describe(&group.arn).await;
         }
         registrations
@@ -42,12 +39,15 @@ impl Check<'_> {
     async fn registrations(
         &mut self,
         group: &ConfiguredGroup,
-        identity: &MachineIdentity,
+        identity: Option<&MachineIdentity>,
     ) -> Option<Vec<Target>> {
         let ports = self.ports;
-        let asked = ports
-            .balancer
-            .targets(&group.arn, &identity.instance_id, group.ports);
+        // Where it is not known whose registrations are meant, all are listed and none is taken for ours.
+        let nobody = InstanceId::new("");
+        let (instance, which) = identity.map_or((&nobody, Ports::All), |identity| {
+            (&identity.instance_id, group.ports)
+        });
+        let asked = ports.balancer.targets(&group.arn, instance, which);
         let limit = self.clock.now().at + super::REQUEST_LIMIT;
         let name = short(&group.arn);
         let result = match self.clock.until(limit, asked).await {
@@ -56,7 +56,10 @@ impl Check<'_> {
         };
         match result {
             Ok(targets) => {
-                let text = format!("{name}: {}", registered(&targets));
+                let text = match identity {
+                    Some(_) => format!("{name}: {}", registered(&targets)),
+                    None => format!("{name} can be asked"),
+                };
                 self.ok(Section::Targets, text);
                 Some(targets)
             }

@@ -4,6 +4,7 @@
 
 mod agent_process;
 mod balancer_wire;
+mod check;
 mod cluster_wire;
 mod conformance;
 mod control_plane;
