@@ -222,8 +222,13 @@ fn why(forecast: &PodForecast, rehearsal: Option<&Rehearsal>) -> String {
             Start::SecondWave => reasons.push("critical: after the others".to_owned()),
         },
     }
-    if let Some(reason) = forecast.blocked {
-        reasons.push(block_text(reason).to_owned());
+    match rehearsal {
+        Some(Rehearsal::Refused { message } | Rehearsal::Unanswered { message }) => {
+            reasons.push(briefly(message).to_owned());
+        }
+        Some(Rehearsal::Accepted | Rehearsal::Gone) | None => {
+            reasons.extend(forecast.blocked.map(|reason| block_text(reason).to_owned()));
+        }
     }
     if let Some(given) = forecast.fate.given()
         && given < forecast.view.grace
@@ -231,10 +236,14 @@ fn why(forecast: &PodForecast, rehearsal: Option<&Rehearsal>) -> String {
         let own = forecast.view.grace.as_secs();
         reasons.push(format!("has {} of its {own} s", given.as_secs()));
     }
-    if let Some(Rehearsal::Refused { message } | Rehearsal::Unanswered { message }) = rehearsal {
-        reasons.push(message.clone());
-    }
     reasons.join("; ")
+}
+
+/// The part of a refusal that says which budget it was, where it says so; the rest is always the same.
+fn briefly(message: &str) -> &str {
+    message
+        .find("The disruption budget")
+        .map_or(message, |begin| &message[begin..])
 }
 
 const fn exemption_text(exemption: Exemption) -> &'static str {

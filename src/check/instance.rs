@@ -64,7 +64,8 @@ impl Check<'_> {
             );
             self.warn(Section::Clocks, text);
         } else {
-            self.ok(Section::Clocks, format!("as that of {whose}"));
+            let text = format!("this machine's clock agrees with that of {whose}");
+            self.ok(Section::Clocks, text);
         }
     }
 }

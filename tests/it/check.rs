@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::control_plane::create_budget;
+use crate::control_plane::{create_budget, kubectl};
 use crate::stage::Stage;
 
 static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
@@ -255,6 +255,74 @@ async fn who_may_read_budgets_is_told_of_those_that_never_open_without_a_rehears
     assert_eq!(plan["db-0"], "deleted");
     assert_eq!(plan["web-1"], "deleted");
     assert_eq!(found["rehearsed"], false);
+}
+
+/// The text of a page between two fences, as it stands behind a heading line.
+fn shown_after(page: &str, mark: &str) -> String {
+    let behind = page.split(mark).nth(1).expect("the mark");
+    let (_, block) = behind.split_once("```text\n").expect("a block");
+    block.split("```").next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_about_operations_shows_what_a_rehearsal_and_a_node_say() {
+    let Some(stage) = Stage::set("shop").await else {
+        return;
+    };
+    furnish(&stage).await;
+    let page = include_str!("../../docs/operations.md");
+    let flags = [flags(&stage), vec!["--rehearse"]].concat();
+    let output = check(stage.kubeconfig(), &flags, &[]).await;
+    let said = String::from_utf8(output.stdout).expect("text");
+    let shown = shown_after(page, "check --rehearse");
+    let said = said.replace(&stage.namespace, "shop");
+    assert_eq!(words(&shown), words(&said));
+
+    let mut agent = stage.start_agent();
+    agent.line_of("agent.started").await;
+    stage.metadata.announce(std::time::Duration::from_secs(35));
+    agent.line_of("interruption.summary").await;
+    agent.terminate().await;
+    agent.exit_code().await;
+    let kubeconfig = format!("--kubeconfig={}", stage.plane.admin_kubeconfig().display());
+    let described = kubectl(&["describe", "node", &stage.node, &kubeconfig], None)
+        .await
+        .expect("kubectl describes the node");
+    let described = String::from_utf8(described).expect("text");
+    assert_eq!(
+        timeless(&shown_after(page, "kubectl describe node")),
+        timeless(&described)
+    );
+}
+
+/// The words of each line, however wide the columns are.
+fn words(text: &str) -> Vec<String> {
+    text.lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+/// What stays the same from run to run of what kubectl says of a node.
+fn timeless(described: &str) -> Vec<String> {
+    let kept = ["Unschedulable", "Taints", "Labels", "exclude", "Spot"];
+    let lines = described
+        .lines()
+        .filter(|line| kept.iter().any(|word| line.contains(word)));
+    let words = lines.map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.join(" ")
+    });
+    words
+        .map(|line| match line.split_once("spot-interrupt-handler ") {
+            // An event's age and seconds are those of its run.
+            Some((before, after)) => {
+                let kind: Vec<&str> = before.split(' ').take(2).collect();
+                let stays: String = after.chars().filter(|one| !one.is_ascii_digit()).collect();
+                format!("{} {stays}", kind.join(" "))
+            }
+            None => line,
+        })
+        .collect()
 }
 
 /// Takes connections, and says nothing on them.

@@ -22,6 +22,7 @@ mod log_contract;
 mod log_schema;
 mod manifests;
 mod metadata;
+mod operations;
 mod scripted;
 mod seeds;
 mod sim_api;
