@@ -133,18 +133,22 @@ impl Check<'_> {
     }
 
     /// What became of a request within its time.
-    async fn within<T, E: Into<Failure>>(
+    fn within<T, E: Into<Failure>>(
         &self,
         request: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Failure> {
-        let limit = self.clock.now().at + REQUEST_LIMIT;
-        match self.clock.until(limit, request).await {
-            Ok(result) => result.map_err(Into::into),
-            Err(_) => Err(Failure {
-                kind: FailureKind::TimedOut,
-                http_status: None,
-                text: format!("no answer within {} s", REQUEST_LIMIT.as_secs()),
-            }),
+    ) -> impl Future<Output = Result<T, Failure>> {
+        // Boxed, because those of the AWS SDK are large.
+        let request = Box::pin(request);
+        async {
+            let limit = self.clock.now().at + REQUEST_LIMIT;
+            match self.clock.until(limit, request).await {
+                Ok(result) => result.map_err(Into::into),
+                Err(_) => Err(Failure {
+                    kind: FailureKind::TimedOut,
+                    http_status: None,
+                    text: format!("no answer within {} s", REQUEST_LIMIT.as_secs()),
+                }),
+            }
         }
     }
 

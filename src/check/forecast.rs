@@ -363,20 +363,17 @@ impl World {
                 ))
             })
         };
-        match refused {
-            Some(failure) => {
-                let outcome = Outcome::Failed(failure);
-                self.planner.handle_outcome(attempt, outcome, self.now());
-            }
-            None => {
-                for allowance in &mut self.question.allowances {
-                    if !is_terminating && allowance.pods.contains(uid) {
-                        allowance.allowed = allowance.allowed.saturating_sub(1);
-                    }
-                }
-                self.stop(attempt, uid, grace);
+        if let Some(failure) = refused {
+            let outcome = Outcome::Failed(failure);
+            self.planner.handle_outcome(attempt, outcome, self.now());
+            return;
+        }
+        for allowance in &mut self.question.allowances {
+            if !is_terminating && allowance.pods.contains(uid) {
+                allowance.allowed = allowance.allowed.saturating_sub(1);
             }
         }
+        self.stop(attempt, uid, grace);
     }
 
     /// The pod is told to stop, and the answer says so, and then the watch.

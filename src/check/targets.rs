@@ -50,7 +50,7 @@ impl Check<'_> {
         let asked = ports.balancer.targets(&group.arn, instance, which);
         let limit = self.clock.now().at + super::REQUEST_LIMIT;
         let name = short(&group.arn);
-        let result = match self.clock.until(limit, asked).await {
+        let result = match self.clock.until(limit, Box::pin(asked)).await {
             Ok(result) => result,
             Err(elapsed) => Err(BalancerError::Lost(elapsed.into())),
         };

@@ -229,13 +229,13 @@ mod tests {
 
     use super::*;
 
-    fn budget_of(selector: Value, status: Value) -> Budget {
+    fn budget_of(selector: &Value, status: &Value) -> Budget {
         let object = json!({"metadata": {"namespace": "shop", "name": "web"},
             "spec": {"selector": selector, "minAvailable": 2}, "status": status});
         budget(serde_json::from_value(object).expect("a budget"))
     }
 
-    fn pod_labelled(namespace: &str, labels: Value) -> ExaminedPod {
+    fn pod_labelled(namespace: &str, labels: &Value) -> ExaminedPod {
         let object = json!({"metadata": {"namespace": namespace, "name": "web-1", "uid": "1", "labels": labels},
             "spec": {"containers": []}});
         examined(serde_json::from_value(object).expect("a pod")).expect("a whole one")
@@ -251,7 +251,7 @@ mod tests {
             {"key": "tier", "operator": "NotIn", "values": ["back"]},
             {"key": "canary", "operator": "DoesNotExist"}]});
         let covers = |namespace, labels| {
-            budget_of(web.clone(), status(1, 1, 2)).covers(&pod_labelled(namespace, labels))
+            budget_of(&web, &status(1, 1, 2)).covers(&pod_labelled(namespace, &labels))
         };
         assert!(covers("shop", json!({"app": "web"})));
         assert!(covers("shop", json!({"app": "web", "tier": "front"})));
@@ -259,16 +259,16 @@ mod tests {
         assert!(!covers("shop", json!({"app": "db"})));
         assert!(!covers("shop", json!({"app": "web", "tier": "back"})));
         assert!(!covers("shop", json!({"app": "web", "canary": "yes"})));
-        let pod = pod_labelled("shop", json!({}));
-        assert!(budget_of(json!({}), status(1, 1, 2)).covers(&pod));
-        assert!(!budget_of(Value::Null, status(1, 1, 2)).covers(&pod));
+        let pod = pod_labelled("shop", &json!({}));
+        assert!(budget_of(&json!({}), &status(1, 1, 2)).covers(&pod));
+        assert!(!budget_of(&Value::Null, &status(1, 1, 2)).covers(&pod));
     }
 
     #[test]
     fn a_budget_that_wants_every_pod_never_allows_an_eviction() {
         let selector = json!({});
-        assert!(budget_of(selector.clone(), status(0, 2, 2)).never_allows);
-        assert!(!budget_of(selector.clone(), status(0, 2, 3)).never_allows);
-        assert!(!budget_of(selector, status(0, 0, 0)).never_allows);
+        assert!(budget_of(&selector, &status(0, 2, 2)).never_allows);
+        assert!(!budget_of(&selector, &status(0, 2, 3)).never_allows);
+        assert!(!budget_of(&selector, &status(0, 0, 0)).never_allows);
     }
 }

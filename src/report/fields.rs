@@ -49,9 +49,9 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
         Fact::PreflightPassed => Vec::new(),
         Fact::PreflightFailed { missing, reason } => {
             let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
-            let named = Some(names).filter(|names| !names.is_empty());
+            let list = Some(names).filter(|names| !names.is_empty());
             with(
-                with(Vec::new(), "missing", named),
+                with(Vec::new(), "missing", list),
                 "reason",
                 reason.as_deref(),
             )

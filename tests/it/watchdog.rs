@@ -31,6 +31,9 @@ const STANDS_STILL: &str = "SIH_TEST_STANDS_STILL";
 /// Longer than the watchdog of this test has patience, and an end all the same where there is none.
 const STANDSTILL: Duration = Duration::from_secs(60);
 
+/// What a process that aborts dies of.
+const SIGABRT: i32 = 6;
+
 /// A metadata service that takes the thread of whoever asks it, as a defect of the agent would.
 struct Standstill;
 
@@ -59,7 +62,6 @@ fn a_loop_that_stands_still_ends_its_process_with_one_line() {
         .output()
         .expect("this test starts");
     let said = String::from_utf8(output.stdout).expect("text");
-    const SIGABRT: i32 = 6;
     assert_eq!(output.status.signal(), Some(SIGABRT), "{said}");
     let lines: Vec<Value> = said
         .lines()
