@@ -151,7 +151,8 @@ impl Check<'_> {
             .collect();
         let mut refusals = refusals;
         for pod in pods {
-            if covering(budgets, pod).len() > 1 {
+            let is_asked_for = pod.view.progress != PodProgress::Pending;
+            if is_asked_for && covering(budgets, pod).len() > 1 {
                 refusals
                     .entry(pod.view.pod.uid.clone())
                     .or_insert_with(two_budgets);
@@ -172,7 +173,7 @@ impl Check<'_> {
                     allowed: budget.allowed,
                     pods: pods
                         .iter()
-                        .filter(|pod| budget.covers(pod))
+                        .filter(|pod| budget.is_charged_for(pod))
                         .map(|pod| pod.view.pod.uid.clone())
                         .collect(),
                 })

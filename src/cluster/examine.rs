@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::{KubeCluster, LIST_LIMIT, OBJECT_LIMIT, all_pods, answer, node, nodes, pod};
 use crate::plan::node::NodeView;
-use crate::plan::pod::PodView;
+use crate::plan::pod::{PodProgress, PodView};
 use crate::ports::{ClusterError, Refusal};
 
 /// The policy that confines the agent's writes to its own node, as the manifests name it.
@@ -62,6 +62,8 @@ pub struct Budget {
     pub allowed: u32,
     /// Whether it never allows one, however healthy its pods are.
     pub never_allows: bool,
+    /// Whether pods that are not ready may go whatever it allows.
+    pub spares_unready: bool,
     selector: Option<LabelSelector>,
 }
 
@@ -185,11 +187,26 @@ fn budget(budget: PodDisruptionBudget) -> Budget {
         name: budget.metadata.name.unwrap_or_default(),
         allowed: status.disruptions_allowed.try_into().unwrap_or(0),
         never_allows: is_nought || wants_all,
+        spares_unready: spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow")
+            || status.desired_healthy > 0 && status.current_healthy >= status.desired_healthy,
         selector: spec.selector,
     }
 }
 
 impl Budget {
+    /// Whether the eviction of this pod takes one of those it allows: a pod that has not begun to run, or that is not ready
+    /// and not needed, goes unasked
+    /// (<https://kubernetes.io/docs/tasks/run-application/configure-pdb/#unhealthy-pod-eviction-policy>).
+    #[must_use]
+    pub fn is_charged_for(&self, pod: &ExaminedPod) -> bool {
+        let goes_unasked = match pod.view.progress {
+            PodProgress::Pending | PodProgress::Finished => true,
+            PodProgress::NotReady => self.spares_unready,
+            PodProgress::Ready => false,
+        };
+        self.covers(pod) && !goes_unasked
+    }
+
     /// Whether it covers this pod. An empty selector picks every pod of the namespace, none picks no pod.
     #[must_use]
     pub fn covers(&self, pod: &ExaminedPod) -> bool {

@@ -15,6 +15,7 @@ mod defects;
 mod dockerfile;
 mod faults;
 mod flags;
+mod foretold;
 mod image;
 mod imds_wire;
 mod live;
