@@ -3,139 +3,27 @@
 //! A planner gets a notice and lives through its two minutes in an instant. What it asks for is answered as the real
 //! server would, as far as that is known: evictions as told, pods that stop take the whole of the grace they are given.
 
+mod fate;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use self::fate::{Allowance, Fate, PodForecast, Question, Start};
+
 use crate::plan::action::{
-    Action, AttemptId, Failure, FailureKind, MachineIdentity, Outcome, Request, Target,
-    TargetState, WatchEvent,
+    Action, AttemptId, Failure, FailureKind, Outcome, Request, Target, TargetState, WatchEvent,
 };
 use crate::plan::budget::{Grace, LONGEST_NOTICE, Window};
 use crate::plan::drain::JobPods;
 use crate::plan::fact::{BlockReason, Fact, LeftReason, PodNews};
-use crate::plan::id::{NodeName, PodUid, ResourceVersion, TargetGroupArn};
-use crate::plan::node::{Annotation, NodeView};
+use crate::plan::id::{PodUid, ResourceVersion, TargetGroupArn};
+use crate::plan::node::Annotation;
 use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
-use crate::plan::pod::{BlockedWish, Exemption, PodProgress, PodView, Termination, Wave};
-use crate::plan::time::{Moment, Now, WallTime};
-use crate::plan::{Mode, Planner, Policy};
-
-/// How the API server would answer the eviction of a pod.
-#[derive(Clone, Debug, PartialEq)]
-pub enum EvictionAnswer {
-    /// It would evict it.
-    Accepted,
-    /// It would refuse, again and again.
-    Refused(Failure),
-}
-
-/// What is known of a node, to be asked about.
-#[derive(Clone, Debug)]
-pub struct Question {
-    /// What the operator decided.
-    pub policy: Policy,
-    /// The node.
-    pub node: NodeName,
-    /// The pod the agent runs in.
-    pub agent: Option<PodUid>,
-    /// Which machine it is, if that is known.
-    pub identity: Option<MachineIdentity>,
-    /// The node as it is.
-    pub view: NodeView,
-    /// Its pods.
-    pub pods: Vec<PodView>,
-    /// Which evictions would be refused; all others would be accepted.
-    pub refusals: BTreeMap<PodUid, Failure>,
-    /// So many evictions each budget still allows, and which pods it covers: the one after is refused.
-    pub allowances: Vec<Allowance>,
-    /// What namespaces want done about pods that are refused to the end.
-    pub namespaces: BTreeMap<String, BlockedWish>,
-    /// The registrations of the instance in each group.
-    pub targets: BTreeMap<TargetGroupArn, Vec<Target>>,
-    /// The time of day.
-    pub wall: WallTime,
-}
-
-/// What a budget allows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowance {
-    /// `namespace/name`.
-    pub budget: String,
-    /// So many evictions.
-    pub allowed: u32,
-    /// Of these pods.
-    pub pods: BTreeSet<PodUid>,
-}
-
-/// What would become of a pod.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PodForecast {
-    /// The pod.
-    pub view: PodView,
-    /// When it begins to be moved.
-    pub start: Start,
-    /// S after the notice: it should have stopped by then.
-    pub stop_by: Duration,
-    /// L after the notice: the last useful moment to begin.
-    pub last_start: Duration,
-    /// What would become of it.
-    pub fate: Fate,
-    /// Why its eviction would be refused at first.
-    pub blocked: Option<BlockReason>,
-}
-
-/// When a pod begins to be moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With the notice.
-    AtOnce,
-    /// As late as it can: its owner or the operator wants that.
-    Late,
-    /// After the others: the cluster itself needs it.
-    SecondWave,
-}
-
-/// What would become of a pod. Times are after the notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is left alone.
-    Exempt(Exemption),
-    /// It has finished already.
-    Finished,
-    /// Pods are another's business in this mode.
-    NotOurs,
-    /// It is terminating already.
-    Stopping,
-    /// It is evicted.
-    Evicted {
-        /// When.
-        after: Duration,
-        /// With this grace.
-        given: Grace,
-    },
-    /// It is deleted, because its eviction is refused.
-    Deleted {
-        /// When.
-        after: Duration,
-        /// With this grace.
-        given: Grace,
-    },
-    /// It gets no stop signal.
-    Left(LeftReason),
-}
-
-impl Fate {
-    /// The grace that the pod would be given, if it is told to stop.
-    #[must_use]
-    pub const fn given(&self) -> Option<Grace> {
-        match self {
-            Self::Evicted { given, .. } | Self::Deleted { given, .. } => Some(*given),
-            Self::Exempt(_) | Self::Finished | Self::NotOurs | Self::Stopping | Self::Left(_) => {
-                None
-            }
-        }
-    }
-}
+use crate::plan::pod::{PodProgress, PodView, Termination, Wave};
+use crate::plan::time::{Moment, Now};
+use crate::plan::{Mode, Planner};
 
 /// Asks the planner.
 #[must_use]
@@ -470,180 +358,5 @@ fn failure(kind: FailureKind, text: Option<String>) -> Failure {
         kind,
         http_status: None,
         text: text.unwrap_or_default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::drain::OnBlocked;
-    use crate::plan::id::PodRef;
-    use crate::plan::node::Scheduling;
-    use crate::plan::pod::{Owner, StartWish};
-
-    fn pod(name: &str, grace: u32) -> PodView {
-        PodView {
-            pod: PodRef {
-                namespace: "shop".to_owned(),
-                name: name.to_owned(),
-                uid: PodUid::new(format!("uid-{name}")),
-            },
-            owner: Some(Owner {
-                kind: "ReplicaSet".to_owned(),
-                name: "web".to_owned(),
-            }),
-            grace: Grace::from_secs(grace),
-            progress: PodProgress::Ready,
-            termination: None,
-            mounts_claim: false,
-            priority: 0,
-            is_mirror: false,
-            start: StartWish::AtOnce,
-            when_blocked: BlockedWish::AsConfigured,
-            created: None,
-        }
-    }
-
-    fn question(pods: Vec<PodView>) -> Question {
-        Question {
-            policy: Policy::default(),
-            node: NodeName::new("node"),
-            agent: Some(PodUid::new("uid-agent")),
-            identity: None,
-            view: NodeView {
-                uid: "uid-node".to_owned(),
-                resource_version: ResourceVersion::new("1"),
-                scheduling: Scheduling::Open,
-                exclusion_label: None,
-                annotation: Annotation::Absent,
-                boot_id: None,
-            },
-            pods,
-            refusals: BTreeMap::new(),
-            allowances: Vec::new(),
-            namespaces: BTreeMap::new(),
-            targets: BTreeMap::new(),
-            wall: WallTime::from_millis(1_800_000_000_000),
-        }
-    }
-
-    fn behind_a_closed_budget(name: &str) -> Question {
-        let mut question = question(vec![pod(name, 30)]);
-        let refused = failure(FailureKind::BlockedByBudget, None);
-        question
-            .refusals
-            .insert(PodUid::new(format!("uid-{name}")), refused);
-        question
-    }
-
-    /// The fates by name, times in whole seconds.
-    fn fates(question: Question) -> Vec<(String, Fate)> {
-        forecast(question)
-            .into_iter()
-            .map(|forecast| (forecast.view.pod.name, forecast.fate))
-            .collect()
-    }
-
-    fn evicted(after: u64, given: u32) -> Fate {
-        Fate::Evicted {
-            after: Duration::from_secs(after),
-            given: Grace::from_secs(given),
-        }
-    }
-
-    fn deleted(after: u64, given: u32) -> Fate {
-        Fate::Deleted {
-            after: Duration::from_secs(after),
-            given: Grace::from_secs(given),
-        }
-    }
-
-    #[test]
-    fn each_pod_has_the_fate_and_the_time_that_the_planner_gives_it() {
-        let late = PodView {
-            start: StartWish::Late,
-            ..pod("late", 10)
-        };
-        let critical = PodView {
-            priority: 2_000_000_000,
-            ..pod("critical", 10)
-        };
-        let mirror = PodView {
-            is_mirror: true,
-            ..pod("mirror", 30)
-        };
-        let finished = PodView {
-            progress: PodProgress::Finished,
-            ..pod("finished", 30)
-        };
-        let pods = vec![
-            pod("web", 30),
-            pod("ledger", 600),
-            late,
-            critical,
-            mirror,
-            finished,
-            pod("agent", 30),
-        ];
-        let fates: Vec<Fate> = fates(question(pods))
-            .into_iter()
-            .map(|(_, fate)| fate)
-            .collect();
-        assert_eq!(
-            fates,
-            [
-                evicted(0, 30),
-                evicted(0, 112),
-                evicted(80, 10),
-                evicted(80, 10),
-                Fate::Exempt(Exemption::Mirror),
-                Fate::Finished,
-                Fate::Exempt(Exemption::Agent),
-            ]
-        );
-    }
-
-    #[test]
-    fn behind_a_closed_budget_a_pod_is_deleted_at_l_or_left_where_that_is_asked_for() {
-        let question = behind_a_closed_budget("db");
-        assert_eq!(fates(question.clone())[0].1, deleted(82, 30));
-        assert_eq!(
-            forecast(question.clone())[0].blocked,
-            Some(BlockReason::Budget)
-        );
-        let mut told_to_wait = question.clone();
-        told_to_wait.policy.on_blocked = OnBlocked::Wait;
-        assert_eq!(fates(told_to_wait)[0].1, Fate::Left(LeftReason::Wait));
-        let mut namespace_waits = question;
-        namespace_waits
-            .namespaces
-            .insert("shop".to_owned(), BlockedWish::Wait);
-        assert_eq!(fates(namespace_waits)[0].1, Fate::Left(LeftReason::Wait));
-    }
-
-    #[test]
-    fn of_two_pods_behind_a_budget_that_allows_one_the_second_is_deleted() {
-        let mut question = question(vec![pod("web-0", 30), pod("web-1", 30)]);
-        question.allowances.push(Allowance {
-            budget: "shop/web".to_owned(),
-            allowed: 1,
-            pods: ["uid-web-0", "uid-web-1"].map(PodUid::new).into(),
-        });
-        let fates: Vec<Fate> = fates(question).into_iter().map(|(_, fate)| fate).collect();
-        assert_eq!(fates, [evicted(0, 30), deleted(82, 30)]);
-    }
-
-    #[test]
-    fn beside_another_drainer_every_pod_is_anothers() {
-        let mut question = question(vec![pod("web", 30)]);
-        question.policy.mode = Mode::DeregisterOnly;
-        assert_eq!(fates(question)[0].1, Fate::NotOurs);
-    }
-
-    #[test]
-    fn a_record_of_an_earlier_interruption_changes_nothing() {
-        let mut question = question(vec![pod("web", 30)]);
-        question.view.annotation = Annotation::Unknown("{}".to_owned());
-        assert_eq!(fates(question)[0].1, evicted(0, 30));
     }
 }
