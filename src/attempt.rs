@@ -84,6 +84,9 @@ async fn attempt_once<M: Metadata, C: Cluster, B: Balancer>(
         Request::Delete(pod, grace) => outcome(cluster.delete(pod, *grace).await, done),
         Request::MarkDisruption(pod) => outcome(cluster.mark_disruption(pod).await, done),
         Request::ReadNamespace(name) => outcome(cluster.namespace(name).await, Outcome::Namespace),
+        Request::ReviewAccess(permission) => {
+            outcome(cluster.review_access(permission).await, Outcome::Access)
+        }
         Request::PublishEvent(event) => outcome(cluster.publish(event).await, done),
         Request::Find(inquiry) => find(cluster, balancer, inquiry).await,
         Request::WarmBalancer => outcome(balancer.warm().await, done),

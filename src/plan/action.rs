@@ -9,6 +9,7 @@ use super::id::{InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn};
 use super::node::{CordonPatch, NodeView, UndoPatch};
 use super::notice::Announcement;
 use super::pod::{BlockedWish, PodView};
+use super::preflight::{Access, Permission};
 use super::time::Moment;
 
 /// The number of one attempt; never used twice in a process.
@@ -58,6 +59,8 @@ pub enum Request {
     ReadNamespace(String),
     /// Cluster: POST an event about our Node.
     PublishEvent(NodeEvent),
+    /// Cluster: are we allowed to do this?
+    ReviewAccess(Permission),
     /// Either of the two: what leads requests to this node?
     Find(Inquiry),
     /// Balancer: get credentials and open the way, so that neither has to be waited for later.
@@ -83,6 +86,7 @@ impl Request {
             | Self::Delete(..)
             | Self::MarkDisruption(_)
             | Self::ReadNamespace(_)
+            | Self::ReviewAccess(_)
             | Self::PublishEvent(_) => Port::Cluster,
             Self::Find(inquiry) => inquiry.port(),
             Self::WarmBalancer | Self::DescribeTargets(..) | Self::DeregisterTargets(..) => {
@@ -225,6 +229,8 @@ pub enum Outcome {
     Found(Finding),
     /// Of [`Request::DescribeTargets`]: the registered ports of this target.
     Targets(Vec<Target>),
+    /// Of [`Request::ReviewAccess`].
+    Access(Access),
     /// Of a write that the other side acknowledged.
     Done,
     /// Of any request.
@@ -244,6 +250,7 @@ impl Outcome {
             | Self::Pods { .. }
             | Self::Found(_)
             | Self::Targets(_)
+            | Self::Access(_)
             | Self::Done => None,
         }
     }

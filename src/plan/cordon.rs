@@ -125,6 +125,7 @@ impl Cordon {
             Outcome::Notice(_)
             | Outcome::Identity(_)
             | Outcome::Namespace(_)
+            | Outcome::Access(_)
             | Outcome::Pods { .. }
             | Outcome::Found(_)
             | Outcome::Targets(_)

@@ -9,6 +9,7 @@ use super::budget::Grace;
 use super::id::{InstanceId, PodRef, TargetGroupArn};
 use super::notice::{InterruptionAction, Origin};
 use super::pod::{Owner, Wave};
+use super::preflight::Permission;
 use super::time::WallTime;
 
 /// Something that happened, or that did not.
@@ -39,6 +40,15 @@ pub enum Fact {
     NotSpot {
         /// What it says it is.
         life_cycle: String,
+    },
+    /// Every permission that an interruption takes is there.
+    PreflightPassed,
+    /// Permissions are missing, or cannot be asked for.
+    PreflightFailed {
+        /// Which.
+        missing: Vec<Permission>,
+        /// Why, where somebody says so.
+        reason: Option<String>,
     },
     /// The loop has ended as it was asked to.
     Stopping {

@@ -343,6 +343,7 @@ impl Response {
             Task::Poll
             | Task::Identify
             | Task::Heartbeat
+            | Task::Preflight
             | Task::Recall
             | Task::Discover(_)
             | Task::Warm
@@ -383,6 +384,7 @@ impl Response {
                 | Outcome::Node(_)
                 | Outcome::Namespace(_)
                 | Outcome::Found(_)
+                | Outcome::Access(_)
                 | Outcome::Targets(_)
                 | Outcome::Done => self.sight.handle_break(None, agenda, now.at),
                 Outcome::Failed(failure) => {
@@ -400,6 +402,7 @@ impl Response {
             Task::Poll
             | Task::Identify
             | Task::Heartbeat
+            | Task::Preflight
             | Task::Recall
             | Task::WatchSilence
             | Task::Probe
@@ -555,6 +558,7 @@ impl Response {
             | Outcome::Identity(_)
             | Outcome::Node(_)
             | Outcome::Namespace(_)
+            | Outcome::Access(_)
             | Outcome::Found(_)
             | Outcome::Targets(_)
             | Outcome::Done => {}

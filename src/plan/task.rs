@@ -18,6 +18,8 @@ pub enum Task {
     Identify,
     /// When the next sign of life is given.
     Heartbeat,
+    /// When the API server is asked again about a permission.
+    Preflight,
     /// When the agent stops waiting to hear whether an earlier process began this interruption.
     Recall,
     /// When the node is read or patched again, until it is out of service.
@@ -82,7 +84,8 @@ impl Task {
             | Self::Settling(_)
             | Self::Discover(_)
             | Self::Warm
-            | Self::GiveUp(_) => false,
+            | Self::GiveUp(_)
+            | Self::Preflight => false,
             Self::Cordon
             | Self::See
             | Self::WatchSilence

@@ -38,6 +38,7 @@ mod health;
 mod jitter;
 mod modes;
 mod notices;
+mod preflight;
 mod sight;
 mod silence;
 mod sleep;

@@ -36,6 +36,7 @@ use crate::plan::id::{NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn}
 use crate::plan::node::{CordonPatch, NodeView, UndoPatch};
 use crate::plan::notice::{AnnouncedAction, Announcement};
 use crate::plan::pod::{BlockedWish, PodView};
+use crate::plan::preflight::{Access, Permission};
 use crate::plan::time::{Moment, Now, WallTime};
 use crate::ports::{Balancer, BalancerError, Cluster, ClusterError, Metadata, MetadataError};
 
@@ -454,6 +455,12 @@ impl Cluster for SimCluster {
                     .mark_disruption_target(&pod.namespace, &pod.name, Some(&pod.uid), reason)
                     .map(|_| ())
             })
+            .await
+    }
+
+    async fn review_access(&self, _: &Permission) -> Result<Access, ClusterError> {
+        self.way
+            .ask_cluster("review access", SMALL_CALL, |_, _| Ok(Access::Allowed))
             .await
     }
 

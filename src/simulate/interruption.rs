@@ -300,13 +300,14 @@ impl<'a, C: Cast> Play<'a, C> {
             telling: self.telling,
         }));
         let reporter = Arc::new(Reporter::new(base, Level::Info, ear, now.at));
-        let planner = Planner::new(
+        let mut planner = Planner::new(
             policy,
             self.setting.node_name(),
             Some(Setting::agent_uid()),
             self.setting.seed ^ u64::from(process),
             now,
         );
+        planner.look_over_permissions();
         let ports = self.cast.ports(&way, self.setting);
         let agent = Agent::new(planner, ports, self.agent_clock.clone(), reporter);
         let (stops, stop_requests) = mpsc::channel(1);

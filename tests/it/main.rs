@@ -5,6 +5,7 @@
 mod agent_process;
 mod alerts;
 mod balancer_wire;
+mod check;
 mod cluster_wire;
 mod conformance;
 mod control_plane;
@@ -16,6 +17,7 @@ mod discovery;
 mod dockerfile;
 mod faults;
 mod flags;
+mod foretold;
 mod image;
 mod imds_wire;
 mod live;
@@ -24,6 +26,7 @@ mod log_schema;
 mod manifests;
 mod metadata;
 mod metadata_wire;
+mod operations;
 mod outage;
 mod picture;
 mod scripted;
@@ -32,3 +35,4 @@ mod sim_api;
 #[allow(dead_code)]
 mod stage;
 mod tidy;
+mod watchdog;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::front::LET_GO;
 use super::{Judge, MOST_OTHER_CALLS, is_evictable, is_excluded};
 use crate::plan::time::Moment;
 use crate::sim::World;
@@ -105,7 +106,14 @@ impl Judge {
         let arrived = self.arrived_at(pod);
         let owed = |deadline| {
             let last_start = self.window(pod, deadline).last_start;
-            let from = match self.begins_before(pod) {
+            let is_held = !self.conditions.hibernates
+                && self.front.bound.iter().any(|bound| bound.holds(pod));
+            let lead = if is_held {
+                Some(LET_GO)
+            } else {
+                self.begins_before(pod)
+            };
+            let from = match lead {
                 _ if is_blocked => arrived.max(last_start).max(self.tightened),
                 Some(lead) => arrived.max(last_start - lead).max(self.tightened),
                 None => arrived,
@@ -271,7 +279,7 @@ impl Judge {
     pub(super) fn calls_that_are_not_about_pods_are_few(&mut self, world: &World, now: Moment) {
         let others = world.journal.calls().iter().filter(|call| {
             call.service == Service::Kubernetes
-                && !["evict", "delete", "patch pod status"].contains(&call.verb)
+                && !["evict", "delete", "patch pod status", "review access"].contains(&call.verb)
         });
         let (count, processes) = (others.count(), self.processes.len().max(1));
         if count > MOST_OTHER_CALLS * processes {

@@ -25,6 +25,7 @@ use spot_interrupt_handler::plan::node::{
 };
 use spot_interrupt_handler::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use spot_interrupt_handler::plan::pod::{BlockedWish, PodView, StartWish};
+use spot_interrupt_handler::plan::preflight::{Access, Permission};
 use spot_interrupt_handler::ports::{
     Balancer, BalancerError, Cluster, ClusterError, Metadata, MetadataError, Refusal,
 };
@@ -566,6 +567,10 @@ impl Cluster for CrookedCluster {
             return Ok(());
         }
         self.honest.mark_disruption(pod).await
+    }
+
+    async fn review_access(&self, permission: &Permission) -> Result<Access, ClusterError> {
+        self.honest.review_access(permission).await
     }
 
     async fn namespace(&self, name: &str) -> Result<BlockedWish, ClusterError> {
