@@ -12,6 +12,7 @@ use crate::plan::Planner;
 use crate::plan::action::{Action, AttemptId, Failure, FailureKind, Outcome, WatchEvent};
 use crate::ports::{Balancer, Cluster, Metadata};
 use crate::report::{Reporter, Standing};
+use crate::watchdog::Pulse;
 
 /// A watch brings at most one event per pod and change; the loop takes them in microseconds. A full queue only makes
 /// the watch wait.
@@ -24,6 +25,7 @@ pub struct Agent<M, C, B> {
     ports: Arc<Ports<M, C, B>>,
     clock: Clock,
     reporter: Arc<Reporter>,
+    pulse: Pulse,
     attempts: JoinSet<Outcome>,
     running: HashMap<AttemptId, AbortHandle>,
     names: HashMap<task::Id, AttemptId>,
@@ -53,6 +55,7 @@ impl<M: Metadata, C: Cluster, B: Balancer> Agent<M, C, B> {
             ports: Arc::new(ports),
             clock,
             reporter,
+            pulse: Pulse::default(),
             attempts: JoinSet::new(),
             running: HashMap::new(),
             names: HashMap::new(),
@@ -61,11 +64,18 @@ impl<M: Metadata, C: Cluster, B: Balancer> Agent<M, C, B> {
         }
     }
 
+    /// What shows that the loop goes round, for a watchdog.
+    #[must_use]
+    pub const fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     /// Runs until the core has stopped as asked: each message on `stops` is one request to stop, and the second ends the loop
     /// at once.
     pub async fn run(mut self, mut stops: mpsc::Receiver<()>) {
         let mut asked = false;
         loop {
+            self.pulse.beat();
             self.drain_outputs();
             if self.planner.is_stopped() {
                 return;

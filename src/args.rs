@@ -14,6 +14,7 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::balancer::Proxy;
+use crate::check::Asking;
 use crate::mock_imds::MockConfig;
 use crate::picture::Form;
 use crate::plan::Policy;
@@ -39,12 +40,26 @@ struct Cli {
 enum CliCommand {
     /// The agent: watches for a notice, then cordons, drains and deregisters this node.
     Run(Box<run::RunArgs>),
+    /// Looks whether everything is in place for an interruption, and plans one for this node; changes nothing.
+    Check(Box<CheckArgs>),
     /// Plays an interruption on loopback, with a metadata service, a Kubernetes API and a load balancer of its own.
     Simulate(SimulateArgs),
     /// Draws the interruptions of a log: their pods, target groups, counts and warnings, on one page.
     Report(ReportArgs),
     /// Serves instance metadata with a notice, for trying the agent on a machine that is no EC2 instance.
     MockImds(MockImdsArgs),
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    run: run::RunArgs,
+    /// Asks the API server about each eviction, by one that changes nothing.
+    #[arg(long, env = "SIH_REHEARSE")]
+    rehearse: bool,
+    /// A text for people, or JSON for machines.
+    #[arg(long, env = "SIH_OUTPUT", value_enum, default_value = "text")]
+    output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -111,11 +126,29 @@ pub enum LogLevel {
     Trace,
 }
 
+/// The form of what a check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For machines; `docs/check.schema.json` is its contract.
+    Json,
+}
+
 /// What is to be done, checked.
 #[derive(Debug)]
 pub enum Command {
     /// Be the agent.
     Run(Box<RunConfig>),
+    /// Look whether everything is in place for an interruption.
+    Check {
+        /// For this agent.
+        config: Box<RunConfig>,
+        /// Whether the API server is asked about each eviction.
+        rehearsal: Asking,
+        /// How it is told.
+        output: Output,
+    },
     /// Play an interruption.
     Simulate {
         /// Which one.
@@ -183,6 +216,22 @@ pub fn parse(
         CliCommand::Run(args) => args
             .config(&environment)
             .map(|config| Command::Run(Box::new(config))),
+        CliCommand::Check(args) => {
+            let CheckArgs {
+                run,
+                rehearse,
+                output,
+            } = *args;
+            run.config(&environment).map(|config| Command::Check {
+                config: Box::new(config),
+                rehearsal: if rehearse {
+                    Asking::Asked
+                } else {
+                    Asking::Unasked
+                },
+                output,
+            })
+        }
         CliCommand::Simulate(args) => Ok(match args.random {
             Some(count) => Command::SimulateRandom {
                 count,

@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::plan::action::{
-    AttemptId, ConnectFailure, Failure, FailureKind, Finding, Inquiry, Outcome, Request, WatchEvent,
+    AttemptId, ConnectFailure, Failure, FailureKind, Finding, Inquiry, Outcome, Request, Route,
+    WatchEvent,
 };
 use crate::plan::id::ResourceVersion;
 use crate::plan::time::Moment;
@@ -69,7 +70,11 @@ async fn attempt_once<M: Metadata, C: Cluster, B: Balancer>(
         Request::ReadNode => outcome(cluster.node().await, Outcome::Node),
         Request::Cordon(patch) => outcome(cluster.cordon(patch).await, Outcome::Node),
         Request::Undo(patch) => outcome(cluster.undo(patch).await, Outcome::Node),
-        Request::ListPods(freshness) => {
+        Request::ListPods(freshness, route) => {
+            match route {
+                Route::Shared => {}
+                Route::New => cluster.change_connection().await,
+            }
             outcome(cluster.pods(freshness).await, |(pods, version)| {
                 Outcome::Pods { pods, version }
             })
@@ -79,6 +84,9 @@ async fn attempt_once<M: Metadata, C: Cluster, B: Balancer>(
         Request::Delete(pod, grace) => outcome(cluster.delete(pod, *grace).await, done),
         Request::MarkDisruption(pod) => outcome(cluster.mark_disruption(pod).await, done),
         Request::ReadNamespace(name) => outcome(cluster.namespace(name).await, Outcome::Namespace),
+        Request::ReviewAccess(permission) => {
+            outcome(cluster.review_access(permission).await, Outcome::Access)
+        }
         Request::PublishEvent(event) => outcome(cluster.publish(event).await, done),
         Request::Find(inquiry) => find(cluster, balancer, inquiry).await,
         Request::WarmBalancer => outcome(balancer.warm().await, done),

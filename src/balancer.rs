@@ -4,6 +4,7 @@
 
 mod answer;
 mod client;
+mod description;
 mod proxy;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use aws_sdk_elasticloadbalancingv2::error::SdkError;
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use tokio::sync::Mutex;
 
+pub use description::GroupDescription;
 pub use proxy::{Proxy, UnusableProxy};
 
 use crate::plan::action::{Ports, Target};

@@ -156,6 +156,11 @@ impl Wall {
     }
 }
 
+/// Has this thread stand still for so long, in real time: for a thread beside the loop, never for the loop's own.
+pub fn block_for(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
 fn wall_time(time: SystemTime) -> WallTime {
     let millis = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),

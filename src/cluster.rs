@@ -3,10 +3,12 @@
 //! Requests are built by kube and sent raw, because kube's typed calls lose what the drain lives on: `Api::evict`
 //! drops its options, and the `Retry-After` of a 429 and its plain text are gone before a caller sees them.
 
+mod access;
 mod answer;
 mod binding;
 mod client;
 mod event;
+mod examine;
 mod list;
 mod node;
 mod pod;
@@ -30,6 +32,7 @@ use serde_json::Value;
 
 pub use answer::read_refusal;
 pub use binding::read_bindings;
+pub use examine::{Budget, ExaminedNode, ExaminedPod};
 pub use pod::read_pods;
 pub use service::read_services;
 pub use source::{ConnectError, Source};
@@ -43,6 +46,7 @@ use crate::plan::budget::Grace;
 use crate::plan::id::{NodeName, PodRef, ResourceVersion};
 use crate::plan::node::{CordonPatch, NodeView, UndoPatch};
 use crate::plan::pod::{BlockedWish, PodView};
+use crate::plan::preflight::{Access, Permission};
 use crate::plan::time::Moment;
 use crate::ports::{Cluster, ClusterError, Refusal};
 
@@ -176,7 +180,7 @@ impl KubeCluster {
         Ok(())
     }
 
-    /// Puts a client with freshly read credentials in place, at most every five seconds. If they cannot be read, the
+    /// Puts a client with freshly read credentials and no connection yet in place, at most every five seconds. If they cannot be read, the
     /// old client stays, and a later 401 tries again.
     async fn renew(&self) -> Result<(), ConnectError> {
         let now = self.clock.now().at;
@@ -308,6 +312,21 @@ impl Cluster for KubeCluster {
             kube::core::Request::new(k8s_openapi::api::core::v1::Service::url_path(&(), None));
         let response = self.send(services.list(&cached())).await?;
         read_services(&answer::whole_body(response.into_body(), LIST_LIMIT).await?)
+    }
+
+    async fn change_connection(&self) {
+        // A new client has a pool of its own. Without one the old connection is better than none.
+        let _ = self.renew().await;
+    }
+
+    async fn review_access(&self, permission: &Permission) -> Result<Access, ClusterError> {
+        let params = PostParams {
+            dry_run: self.is_rehearsal(),
+            ..PostParams::default()
+        };
+        let body = access::question(permission, &self.node)?;
+        let request = access::reviews().create(&params, body);
+        Ok(access::answer(self.read(request, OBJECT_LIMIT).await?))
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {

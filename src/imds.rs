@@ -155,6 +155,14 @@ impl Imds {
         })
     }
 
+    /// The service's time: the `Date` of a reply.
+    ///
+    /// # Errors
+    /// As every call's.
+    pub async fn date(&self) -> Result<Option<WallTime>, MetadataError> {
+        Ok(self.get(LIFE_CYCLE).await?.date)
+    }
+
     fn url(&self, path: &str) -> Url {
         let mut url = self.endpoint.clone();
         url.set_path(path);

@@ -24,6 +24,8 @@ pub mod report;
 
 pub mod clock;
 
+pub mod watchdog;
+
 pub mod imds;
 
 pub mod cluster;
@@ -36,6 +38,7 @@ pub mod picture;
 
 pub mod simulate;
 
+pub mod check;
 pub mod mock_imds;
 
 pub mod args;

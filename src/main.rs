@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,10 +11,11 @@ use anyhow::Context;
 use http::Uri;
 use spot_interrupt_handler::agent::Agent;
 use spot_interrupt_handler::args::{
-    self, Command, DEFAULT_METADATA, LogLevel, PictureFile, RunConfig,
+    self, Command, DEFAULT_METADATA, LogLevel, Output, PictureFile, RunConfig,
 };
 use spot_interrupt_handler::attempt::Ports;
 use spot_interrupt_handler::balancer::Elbv2;
+use spot_interrupt_handler::check::{self, Asking, Subject};
 use spot_interrupt_handler::clock::Clock;
 use spot_interrupt_handler::cluster::{KubeCluster, Source, Writes};
 use spot_interrupt_handler::imds::Imds;
@@ -27,12 +28,16 @@ use spot_interrupt_handler::report::{self, Base, Configuration, Level, Reporter,
 use spot_interrupt_handler::sim::scenario::{Scenario, ScenarioError};
 use spot_interrupt_handler::simulate::{self, Played};
 use spot_interrupt_handler::telemetry::{self, Stdout};
+use spot_interrupt_handler::watchdog::{self, Patience};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
 
 /// `EX_USAGE` of sysexits: the command line, or what it names, cannot be used.
 const USAGE: u8 = 64;
+
+/// A check found something that is worth a look, and nothing that is wrong.
+const WARNINGS: u8 = 3;
 
 fn main() -> ExitCode {
     // The one place where the environment is read.
@@ -70,6 +75,11 @@ fn perform(command: Command) -> anyhow::Result<ExitCode> {
             runtime.block_on(run(*config))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Check {
+            config,
+            rehearsal,
+            output,
+        } => runtime.block_on(check_node(*config, rehearsal, output)),
         Command::Simulate {
             scenario,
             speed,
@@ -192,17 +202,11 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
         };
         reporter.report(&fact, &Standing::default(), now);
     }
-    let source = match config.policy.mode {
-        Mode::Full | Mode::DeregisterOnly => Source::Surroundings {
-            context: config.context,
-        },
-        // It is never asked for anything, and may not be there at all.
-        Mode::Observe => Source::Plain(Uri::from_static("http://127.0.0.1:1")),
-    };
     let writes = match config.policy.effect {
         Effect::Real => Writes::Real,
         Effect::Rehearsed => Writes::Rehearsed,
     };
+    let source = source(config.policy.mode, config.context);
     let ports = Ports {
         metadata: Imds::new(&config.metadata, clock.clone())?,
         cluster: KubeCluster::connect(source, config.node.clone(), writes, clock.clone()).await?,
@@ -210,11 +214,57 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
     };
     // The only randomness of the agent: which of the agents that were started together tries again first.
     let seed = RandomState::new().hash_one(config.node.as_str());
-    let planner = Planner::new(config.policy, config.node, config.agent, seed, clock.now());
-    Agent::new(planner, ports, clock, reporter)
-        .run(stop_requests()?)
-        .await;
+    let mut planner = Planner::new(config.policy, config.node, config.agent, seed, clock.now());
+    planner.look_over_permissions();
+    let agent = Agent::new(planner, ports, clock.clone(), reporter.clone());
+    watchdog::watch(agent.pulse(), Patience::default(), reporter, clock)
+        .context("starting the watchdog")?;
+    agent.run(stop_requests()?).await;
     Ok(())
+}
+
+/// Where the API server is found.
+fn source(mode: Mode, context: Option<String>) -> Source {
+    match mode {
+        Mode::Full | Mode::DeregisterOnly => Source::Surroundings { context },
+        // It is never asked for anything, and may not be there at all.
+        Mode::Observe => Source::Plain(Uri::from_static("http://127.0.0.1:1")),
+    }
+}
+
+/// What a check says in its exit code: 0 fine, 1 errors, 3 warnings.
+async fn check_node(
+    config: RunConfig,
+    rehearsal: Asking,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let clock = Clock::real();
+    telemetry::diagnose(levels(config.log_level).1);
+    let source = source(config.policy.mode, config.context);
+    let node = config.node.clone();
+    let ports = Ports {
+        metadata: Imds::new(&config.metadata, clock.clone())?,
+        cluster: KubeCluster::connect(source, node, Writes::Rehearsed, clock.clone()).await?,
+        balancer: Elbv2::new(config.proxy),
+    };
+    let subject = Subject {
+        node: config.node,
+        agent: config.agent,
+        policy: config.policy,
+        rehearsal,
+    };
+    let findings = check::check(&subject, &ports, &clock).await;
+    let told = match output {
+        Output::Text => check::text(&findings),
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&findings)?),
+    };
+    // Whoever reads it may have read enough.
+    let _ = io::stdout().write_all(told.as_bytes());
+    Ok(match findings.outcome {
+        check::finding::Level::Ok | check::finding::Level::Note => ExitCode::SUCCESS,
+        check::finding::Level::Warning => ExitCode::from(WARNINGS),
+        check::finding::Level::Error => ExitCode::FAILURE,
+    })
 }
 
 /// SIGTERM and SIGINT alike.

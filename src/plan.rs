@@ -31,6 +31,7 @@ pub mod node;
 pub mod notice;
 pub mod pod;
 mod policy;
+pub mod preflight;
 mod recall;
 mod response;
 mod sight;
@@ -55,6 +56,7 @@ use health::{ApiHealth, MetadataHealth};
 use id::{InstanceId, NodeName, PodUid};
 use node::NodeView;
 use notice::{Announcement, Interruption, InterruptionAction, Machine, Origin};
+use preflight::{Preflight, permissions_needed};
 use recall::{Recall, RecalledNode};
 use response::{Response, tell_beginning};
 use task::{Agenda, Task};
@@ -88,6 +90,7 @@ pub struct Planner {
     stop: Stop,
     last_poll: Moment,
     arrival: Arrival,
+    preflight: Preflight,
 }
 
 /// Whether the start has been told.
@@ -140,6 +143,7 @@ impl Planner {
             stop: Stop::Unasked,
             last_poll: now.at,
             arrival: Arrival::Untold,
+            preflight: Preflight::default(),
             policy,
             node,
             agent,
@@ -150,6 +154,12 @@ impl Planner {
             .agenda
             .wait(Task::Heartbeat, now.at + planner.policy.heartbeat_interval);
         planner
+    }
+
+    /// Has the permissions looked over that an interruption would take: as soon as a poll has shown that there is none,
+    /// and only as long as there is none.
+    pub fn look_over_permissions(&mut self) {
+        self.preflight = Preflight::about(permissions_needed(&self.policy));
     }
 
     /// Takes what came of an attempt. One that nobody waits for any more is ignored.
@@ -166,9 +176,15 @@ impl Planner {
         match task {
             Task::Poll => self.handle_poll(outcome, now),
             Task::Identify => self.handle_identity(outcome, now),
+            Task::Preflight => {
+                self.preflight
+                    .handle_outcome(outcome, &mut self.agenda, now.at);
+            }
             Task::Heartbeat
             | Task::Recall
             | Task::WatchSilence
+            | Task::Probe
+            | Task::GiveUp(_)
             | Task::Progress
             | Task::Verdict
             | Task::Deadline
@@ -190,6 +206,7 @@ impl Planner {
             }
             Task::Cordon
             | Task::See
+            | Task::Glance
             | Task::Pod(_)
             | Task::Mark(_)
             | Task::Namespace(_)
@@ -231,6 +248,7 @@ impl Planner {
                 Task::Poll => self.poll(now.at),
                 Task::Identify => self.identify(now.at),
                 Task::Heartbeat => self.beat(now.at),
+                Task::Preflight => self.preflight.ask(&mut self.agenda, now.at),
                 Task::Recall => self.finish_recall(now),
                 Task::Deadline => self.handle_deadline(now.at),
                 Task::Warm => Discovery::warm(&mut self.agenda, now.at),
@@ -243,6 +261,9 @@ impl Planner {
                 Task::Cordon
                 | Task::See
                 | Task::WatchSilence
+                | Task::Glance
+                | Task::Probe
+                | Task::GiveUp(_)
                 | Task::Pod(_)
                 | Task::Mark(_)
                 | Task::Namespace(_)
@@ -345,6 +366,8 @@ impl Planner {
         let state = match self.phase {
             Phase::Arriving | Phase::Watching => AgentState::Idle,
             Phase::Recalling(_) | Phase::Responding(_) => AgentState::Draining,
+            // An observer has nothing to do until then.
+            Phase::After(_) if self.agenda.is_open(&Task::Deadline) => AgentState::Idle,
             Phase::After(_) => AgentState::After,
         };
         self.agenda.tell(Fact::Heartbeat {
@@ -400,7 +423,16 @@ impl Planner {
             | Outcome::Pods { .. }
             | Outcome::Found(_)
             | Outcome::Targets(_)
+            | Outcome::Access(_)
             | Outcome::Done => {}
+        }
+        match self.phase {
+            Phase::Arriving | Phase::Watching => {
+                self.preflight.carry_on(&mut self.agenda, now.at);
+            }
+            Phase::Recalling(_) | Phase::Responding(_) | Phase::After(_) => {
+                self.agenda.close(&Task::Preflight);
+            }
         }
     }
 
@@ -449,6 +481,7 @@ impl Planner {
         self.tell_started(interruption.origin);
         tell_beginning(&interruption, announcement, &mut self.agenda, now);
         self.agenda.tell(Fact::Summary(Box::default()));
+        self.agenda.wait(Task::Deadline, interruption.deadline);
         self.phase = Phase::After(Box::new(interruption));
     }
 
@@ -511,6 +544,7 @@ impl Planner {
                     | Outcome::Pods { .. }
                     | Outcome::Found(_)
                     | Outcome::Targets(_)
+                    | Outcome::Access(_)
                     | Outcome::Done
                     | Outcome::Failed(_) => RecalledNode::Unreadable,
                 };
@@ -757,6 +791,7 @@ impl Planner {
             {
                 StopReason::Drained
             }
+            Phase::After(_) if self.agenda.is_open(&Task::Deadline) => StopReason::Asked,
             Phase::After(_) => StopReason::Deadline,
             Phase::Responding(_) | Phase::Recalling(_) => return,
         };
@@ -777,6 +812,7 @@ impl Planner {
             | Outcome::Pods { .. }
             | Outcome::Found(_)
             | Outcome::Targets(_)
+            | Outcome::Access(_)
             | Outcome::Done => self.api.handle_answer(now),
         };
         self.agenda.tell_if(fact);

@@ -16,6 +16,7 @@ use crate::plan::id::{PodRef, ResourceVersion, TargetGroupArn};
 use crate::plan::node::{CordonPatch, NodeView, UndoPatch};
 use crate::plan::notice::Announcement;
 use crate::plan::pod::{BlockedWish, PodView};
+use crate::plan::preflight::{Access, Permission};
 
 /// The cause of an error, as the library below put it.
 pub type Cause = Box<dyn Error + Send + Sync>;
@@ -98,6 +99,14 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// LISTs the Services of every namespace.
     fn services(&self) -> impl Future<Output = Result<Vec<Service>, ClusterError>> + Send;
+    /// Lets later calls go over a new connection; those under way keep theirs. At most every five seconds, and in vain
+    /// when there is no client to be had: then all stays as it is.
+    fn change_connection(&self) -> impl Future<Output = ()> + Send;
+    /// POSTs a SelfSubjectAccessReview: whether we are allowed to do this.
+    fn review_access(
+        &self,
+        permission: &Permission,
+    ) -> impl Future<Output = Result<Access, ClusterError>> + Send;
 
     /// POSTs an event about our Node. One that is there already is success.
     fn publish(&self, event: &NodeEvent) -> impl Future<Output = Result<(), ClusterError>> + Send;

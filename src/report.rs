@@ -13,9 +13,11 @@ use std::fmt;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use self::headline::metadata_advice;
 pub use self::line::{Level, Line};
 use crate::clock::Clock;
 use crate::plan::action::MachineIdentity;
@@ -125,6 +127,18 @@ impl Reporter {
 
     /// Reports a panic, wherever it happened.
     pub fn report_panic(&self, error: &str, location: &str, now: Now) {
+        let msg = "a part of the agent panicked; the rest carries on";
+        self.report_breakdown(msg, error, location, now);
+    }
+
+    /// Reports that the loop has stood still for so long, and that the process ends because of it.
+    pub fn report_standstill(&self, still: Duration, now: Now) {
+        let msg = "the agent stands still: it ends, to be started again";
+        let error = format!("the loop has not gone round for {} s", still.as_secs());
+        self.report_breakdown(msg, &error, "watchdog", now);
+    }
+
+    fn report_breakdown(&self, msg: &str, error: &str, location: &str, now: Now) {
         // Whoever panicked may hold the lock: then this line does without.
         let last = self.last.try_lock().ok().and_then(|last| last.clone());
         let mut standing = Standing::default();
@@ -139,7 +153,7 @@ impl Reporter {
         let mut line = self.line(
             "agent.panicked",
             Level::Error,
-            "a part of the agent panicked; the rest carries on".to_owned(),
+            msg.to_owned(),
             &standing,
             now,
         );
@@ -217,7 +231,7 @@ pub fn report_panics(reporter: Arc<Reporter>, clock: Clock) {
 }
 
 /// A duration as a number of seconds with milliseconds.
-fn seconds(duration: std::time::Duration) -> Value {
+fn seconds(duration: Duration) -> Value {
     rounded(duration.as_secs_f64())
 }
 

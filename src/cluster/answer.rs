@@ -34,6 +34,7 @@ struct Details {
 #[derive(Debug, Deserialize)]
 struct StatusCause {
     reason: Option<String>,
+    message: Option<String>,
 }
 
 /// A success whose body is something else than what was asked for.
@@ -113,7 +114,7 @@ pub fn read_refusal(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> Clust
         .filter(Status::is_status);
     let message = status
         .as_ref()
-        .and_then(|status| status.message.clone())
+        .and_then(Status::told)
         .unwrap_or_else(|| beginning(body));
     ClusterError::Refused {
         refusal: refusal(code, retry_after(headers), status.as_ref()),
@@ -139,6 +140,22 @@ impl Status {
             status: code.as_u16(),
             message: self.message.unwrap_or_default(),
         }
+    }
+
+    /// Its message; a budget's refusal names the budget only in the cause.
+    fn told(&self) -> Option<String> {
+        let message = self.message.clone()?;
+        let mut causes = self
+            .details
+            .iter()
+            .flat_map(|details| details.causes.iter().flatten());
+        let budget = causes
+            .find(|cause| cause.reason.as_deref() == Some("DisruptionBudget"))
+            .and_then(|cause| cause.message.as_deref());
+        Some(match budget {
+            Some(budget) => format!("{message} {budget}"),
+            None => message,
+        })
     }
 
     fn has_cause(&self, reason: &str) -> bool {

@@ -9,6 +9,7 @@ use super::id::{InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn};
 use super::node::{CordonPatch, NodeView, UndoPatch};
 use super::notice::Announcement;
 use super::pod::{BlockedWish, PodView};
+use super::preflight::{Access, Permission};
 use super::time::Moment;
 
 /// The number of one attempt; never used twice in a process.
@@ -45,7 +46,7 @@ pub enum Request {
     /// Cluster: PATCH our Node, to take back what an interruption left.
     Undo(UndoPatch),
     /// Cluster: LIST the pods of our node.
-    ListPods(Freshness),
+    ListPods(Freshness, Route),
     /// Cluster: WATCH the pods of our node from this version on; its events are inputs of their own.
     WatchPods(ResourceVersion),
     /// Cluster: POST an Eviction, with the UID as precondition.
@@ -58,6 +59,8 @@ pub enum Request {
     ReadNamespace(String),
     /// Cluster: POST an event about our Node.
     PublishEvent(NodeEvent),
+    /// Cluster: are we allowed to do this?
+    ReviewAccess(Permission),
     /// Either of the two: what leads requests to this node?
     Find(Inquiry),
     /// Balancer: get credentials and open the way, so that neither has to be waited for later.
@@ -77,12 +80,13 @@ impl Request {
             Self::ReadNode
             | Self::Cordon(_)
             | Self::Undo(_)
-            | Self::ListPods(_)
+            | Self::ListPods(..)
             | Self::WatchPods(_)
             | Self::Evict(..)
             | Self::Delete(..)
             | Self::MarkDisruption(_)
             | Self::ReadNamespace(_)
+            | Self::ReviewAccess(_)
             | Self::PublishEvent(_) => Port::Cluster,
             Self::Find(inquiry) => inquiry.port(),
             Self::WarmBalancer | Self::DescribeTargets(..) | Self::DeregisterTargets(..) => {
@@ -225,6 +229,8 @@ pub enum Outcome {
     Found(Finding),
     /// Of [`Request::DescribeTargets`]: the registered ports of this target.
     Targets(Vec<Target>),
+    /// Of [`Request::ReviewAccess`].
+    Access(Access),
     /// Of a write that the other side acknowledged.
     Done,
     /// Of any request.
@@ -244,6 +250,7 @@ impl Outcome {
             | Self::Pods { .. }
             | Self::Found(_)
             | Self::Targets(_)
+            | Self::Access(_)
             | Self::Done => None,
         }
     }
@@ -406,6 +413,16 @@ pub enum Freshness {
     NotOlderThan(ResourceVersion),
     /// As etcd has it: dear, and for when a server's cache does not catch up.
     Newest,
+}
+
+/// Over which connection a LIST goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The one that all calls share.
+    Shared,
+    /// A new one, which all calls share from then on: the old one brings nothing, although nobody has ended it. It may
+    /// lead to another server.
+    New,
 }
 
 /// What a watch brings.

@@ -51,6 +51,15 @@ pub enum BindingApi {
 }
 
 impl BindingApi {
+    /// The API group.
+    #[must_use]
+    pub const fn group(self) -> &'static str {
+        match self {
+            Self::Controller => "elbv2.k8s.aws",
+            Self::AutoMode => "eks.amazonaws.com",
+        }
+    }
+
     /// Both.
     pub const ALL: [Self; 2] = [Self::Controller, Self::AutoMode];
 }

@@ -22,6 +22,9 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// After that many readings lost against another writer, the patch goes without its lock and claims nothing.
 const CONFLICTS_BEFORE_BLIND_PATCH: u32 = 2;
 
+/// Two processes read the same deadline from `Date` headers of whole seconds.
+const DEADLINES_DIFFER: Duration = Duration::from_secs(1);
+
 /// The cordon of one interruption.
 ///
 /// ```text
@@ -34,8 +37,18 @@ pub(super) struct Cordon {
     mode: Mode,
     effect: Effect,
     step: Step,
+    record: Record,
     attempts: u32,
     conflicts: u32,
+}
+
+/// Whether the deadline in the annotation is the one in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Record {
+    Current,
+    /// It has moved closer since the patch was sent.
+    Outdated,
+    Rewriting,
 }
 
 #[derive(Debug)]
@@ -67,6 +80,7 @@ impl Cordon {
             mode,
             effect,
             step: Step::Reading,
+            record: Record::Current,
             attempts: 0,
             conflicts: 0,
         };
@@ -80,6 +94,20 @@ impl Cordon {
     /// Reads the node again after a wait.
     pub(super) fn handle_due(&mut self, agenda: &mut Agenda, now: Moment) {
         self.read(agenda, now);
+    }
+
+    /// The deadline has moved closer: a restarted agent has to find the one that is in force. What else the node carries
+    /// stays as it is.
+    pub(super) fn tighten(&mut self, agenda: &mut Agenda, now: Moment) {
+        match self.step {
+            // The patch to come has it.
+            Step::Reading => {}
+            Step::Patching(_) => self.record = Record::Outdated,
+            Step::Done { .. } => {
+                self.record = Record::Outdated;
+                self.read(agenda, now);
+            }
+        }
     }
 
     /// Takes what came of a reading or of a patch.
@@ -97,6 +125,7 @@ impl Cordon {
             Outcome::Notice(_)
             | Outcome::Identity(_)
             | Outcome::Namespace(_)
+            | Outcome::Access(_)
             | Outcome::Pods { .. }
             | Outcome::Found(_)
             | Outcome::Targets(_)
@@ -132,7 +161,9 @@ impl Cordon {
     }
 
     fn read(&mut self, agenda: &mut Agenda, now: Moment) {
-        self.step = Step::Reading;
+        if !matches!(self.step, Step::Done { .. }) {
+            self.step = Step::Reading;
+        }
         agenda.attempt(Task::Cordon, Request::ReadNode, Some(now + CALL_TIMEOUT));
     }
 
@@ -146,6 +177,13 @@ impl Cordon {
     ) {
         if let Step::Patching(claim) = self.step {
             self.settle(claim, view, interruption, agenda, now);
+            if self.record == Record::Outdated {
+                self.read(agenda, now);
+            }
+            return;
+        }
+        if let Step::Done { .. } = self.step {
+            self.rewrite(view, interruption, instance, agenda, now);
             return;
         }
         if let Annotation::Unknown(found) = &view.annotation {
@@ -164,6 +202,29 @@ impl Cordon {
                 );
             }
             None => self.settle(claim, view, interruption, agenda, now),
+        }
+    }
+
+    /// Brings the record up to date on a node that is out of service.
+    fn rewrite(
+        &mut self,
+        view: &NodeView,
+        interruption: &Interruption,
+        instance: Option<&InstanceId>,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        let (_, patch) = self.patch(view, interruption, instance);
+        match patch.filter(|patch| self.record == Record::Outdated && patch.record.is_some()) {
+            Some(patch) => {
+                self.record = Record::Rewriting;
+                agenda.attempt(
+                    Task::Cordon,
+                    Request::Cordon(patch),
+                    Some(now + CALL_TIMEOUT),
+                );
+            }
+            None => self.record = Record::Current,
         }
     }
 
@@ -190,6 +251,9 @@ impl Cordon {
     }
 
     fn handle_failure(&mut self, failure: &Failure, agenda: &mut Agenda, now: Moment) {
+        if self.record == Record::Rewriting {
+            self.record = Record::Outdated;
+        }
         if failure.kind == FailureKind::Conflict && self.conflicts < CONFLICTS_BEFORE_BLIND_PATCH {
             self.conflicts += 1;
             self.read(agenda, now);
@@ -197,7 +261,8 @@ impl Cordon {
         }
         self.attempts += 1;
         // The first is news, and so is every doubling of its age; each single one would be noise.
-        if self.attempts.is_power_of_two() {
+        let is_cordoned = matches!(self.step, Step::Done { .. });
+        if self.attempts.is_power_of_two() && !is_cordoned {
             agenda.tell(Fact::CordonFailed {
                 attempt: self.attempts,
                 http_status: failure.http_status,
@@ -210,7 +275,9 @@ impl Cordon {
             Duration::from_secs(5),
         );
         let wait = agenda.jitter().around(wait);
-        self.step = Step::Reading;
+        if !is_cordoned {
+            self.step = Step::Reading;
+        }
         agenda.wait(Task::Cordon, now + wait);
     }
 
@@ -255,7 +322,10 @@ impl Cordon {
         };
         let is_scheduled_so =
             scheduling == SchedulingWrite::Keep || view.scheduling == Scheduling::Cordoned;
-        if ours.is_some() && is_scheduled_so && label == LabelWrite::Keep {
+        let is_recorded_so = ours.is_some_and(|record| {
+            record.deadline.since(interruption.deadline_wall) < DEADLINES_DIFFER
+        });
+        if is_recorded_so && is_scheduled_so && label == LabelWrite::Keep {
             return (claim, None);
         }
         let record = InterruptionRecord {

@@ -246,6 +246,7 @@ impl Discovery {
             | Outcome::Namespace(_)
             | Outcome::Pods { .. }
             | Outcome::Targets(_)
+            | Outcome::Access(_)
             | Outcome::Done => {}
         }
     }
@@ -542,6 +543,54 @@ impl Discovery {
             }
         }
     }
+}
+
+/// What leads requests to a node, as one look at the cluster has it.
+#[derive(Clone, Debug, Default)]
+pub struct Front {
+    /// The bindings of each API that is installed.
+    pub bindings: BTreeMap<BindingApi, Vec<Binding>>,
+    /// The Services.
+    pub services: Vec<Service>,
+    /// The node's labels, if they are known.
+    pub node_labels: Option<Labels>,
+}
+
+impl Front {
+    /// The answer to a question about it.
+    #[must_use]
+    pub fn answer(&self, inquiry: &Inquiry) -> Outcome {
+        let finding = match inquiry {
+            Inquiry::Bindings(api) => {
+                Finding::Bindings(self.bindings.get(api).cloned().unwrap_or_default())
+            }
+            Inquiry::Services => Finding::Services(self.services.clone()),
+            Inquiry::Groups(_) => Finding::Groups(Vec::new(), None),
+            Inquiry::Tags(_) => Finding::Tags(Vec::new()),
+        };
+        Outcome::Found(finding)
+    }
+}
+
+/// The target groups that an interruption of a node behind this front would be about, without those that only a tag
+/// tells.
+#[must_use]
+pub fn groups_behind(policy: &Policy, front: &Front) -> Vec<ConfiguredGroup> {
+    let discovery = Discovery {
+        bindings: front.bindings.clone(),
+        services: Some(front.services.clone()),
+        node_labels: front.node_labels.clone(),
+        ..Discovery::of(policy)
+    };
+    // Whichever instance it is: all of them have the same.
+    let known = discovery.known(&InstanceId::new(String::new()));
+    known
+        .into_iter()
+        .map(|group| ConfiguredGroup {
+            arn: group.arn,
+            ports: group.ports,
+        })
+        .collect()
 }
 
 /// A group that is known already gets what the other source knows of it: its keeper, its kind.

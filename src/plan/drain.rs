@@ -4,6 +4,7 @@ mod blocked;
 mod call;
 mod flow;
 mod passage;
+mod silence;
 mod start;
 
 use std::collections::btree_map::Entry;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use self::blocked::{Namespaces, note_refusal};
 use self::call::{Next, Trouble, refusal_wait};
 use self::flow::Flow;
-use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Pod, Record, Urgency};
+use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Occasion, Pod, Record, Urgency};
+use self::silence::Silence;
 use self::start::SecondWave;
-use super::action::{Outcome, Request, WatchEvent};
+use super::action::{Failure, FailureKind, Outcome, Request, WatchEvent};
 use super::budget::{Grace, Margins};
 use super::cordon::CALL_TIMEOUT;
 use super::fact::{BlockReason, Fact, GoneOutcome, PodNews, Tally};
@@ -108,6 +110,7 @@ pub(super) struct Drain {
     /// Pods with a call in flight.
     calling: BTreeSet<PodUid>,
     flow: Flow,
+    silence: Silence,
     last_accepted_call: Option<Moment>,
     last_gone: Option<Moment>,
 }
@@ -141,6 +144,7 @@ impl Drain {
             recreated: BTreeMap::new(),
             calling: BTreeSet::new(),
             flow: Flow::new(terms.max_in_flight),
+            silence: Silence::default(),
             last_accepted_call: None,
             last_gone: None,
             terms,
@@ -169,6 +173,7 @@ impl Drain {
             let uid = view.pod.uid.clone();
             self.handle_seen(view, agenda, now);
             self.handle_still_alive(&uid, asked, agenda, now.at);
+            self.handle_looked_up(&uid, asked, agenda);
         }
         self.fill_window(agenda, now.at);
     }
@@ -225,13 +230,17 @@ impl Drain {
         outcome: &Outcome,
         agenda: &mut Agenda,
         now: Moment,
-    ) {
+    ) -> Wish {
         self.calling.remove(uid);
+        agenda.close(&Task::GiveUp(uid.clone()));
         let wall_now = self.wall_time_of(now);
         let failure = outcome.failure();
+        let sent = self.pods.get(uid).and_then(|pod| pod.record.last_sent());
+        let wish = self.hear(sent, outcome, agenda, now);
         let Some(pod) = self.pods.get_mut(uid) else {
-            return;
+            return wish;
         };
+        pod.record.occasion = Occasion::Ordinary;
         if let Some(sent) = pod.record.last_sent() {
             match failure {
                 Some(failure) => self.flow.handle_failure(failure, sent, now),
@@ -285,6 +294,8 @@ impl Drain {
             self.hurry(uid, ends, agenda, now);
         }
         self.fill_window(agenda, now);
+        self.end_silence_if_idle(agenda, now);
+        wish
     }
 
     /// The ways in are known better: pods that nothing was done for yet begin by what holds now.
@@ -327,11 +338,18 @@ impl Drain {
         agenda: &mut Agenda,
         now: Moment,
     ) {
+        let earlier = self.deadline;
         self.deadline = interruption.deadline;
         self.deadline_wall = interruption.deadline_wall;
         self.ready.clear();
         for (uid, pod) in &mut self.pods {
+            let limit_then = pod.limit_of_call_under_way(earlier);
             pod.window = self.terms.window(&pod.view, self.deadline);
+            let limit = pod.limit_of_call_under_way(self.deadline);
+            // What was sent keeps its grace period; it is only waited for as long as there is time for what follows.
+            if let Some(limit) = limit.filter(|_| limit < limit_then) {
+                agenda.wait(Task::GiveUp(uid.clone()), limit.max(now));
+            }
             if pod.course == Course::Waiting && pod.record.attempts > 0 {
                 agenda.close(&Task::Pod(uid.clone()));
                 self.ready.insert((pod.urgency(), uid.clone()));
@@ -346,6 +364,22 @@ impl Drain {
             self.line_up(&uid, agenda, now);
         }
         self.fill_window(agenda, now);
+    }
+
+    /// A call has taken longer than a deadline that moved closer leaves it.
+    pub(super) fn handle_give_up_due(&mut self, uid: &PodUid, agenda: &mut Agenda, now: Moment) {
+        let is_calling = self.calling.contains(uid);
+        if !is_calling || now >= self.deadline {
+            return;
+        }
+        agenda.close(&Task::Pod(uid.clone()));
+        let given_up = Outcome::Failed(Failure {
+            kind: FailureKind::TimedOut,
+            http_status: None,
+            text: "the deadline has moved closer".to_owned(),
+        });
+        // No answer was heard, so nothing is to be looked up.
+        let _ = self.handle_outcome(uid, &given_up, agenda, now);
     }
 
     /// Tells of each pod that got no stop signal, once.
@@ -618,6 +652,7 @@ impl Drain {
         self.last_gone = Some(now);
         agenda.close(&Task::Pod(uid.clone()));
         agenda.close(&Task::Mark(uid.clone()));
+        agenda.close(&Task::GiveUp(uid.clone()));
     }
 
     fn fill_window(&mut self, agenda: &mut Agenda, now: Moment) {
@@ -625,16 +660,14 @@ impl Drain {
             return;
         }
         self.begin_second_wave_if_due(agenda, now);
-        while self.calling.len() < self.flow.allowed(now) {
+        while !self.silence.holds(now) && self.calling.len() < self.flow.allowed(now) {
             let Some((_, uid)) = self.ready.pop_first() else {
                 return;
             };
             // What has been seen terminating since is still in line, and is passed over.
-            if let Some(pod) = self.pods.get_mut(&uid)
-                && pod.course == Course::Waiting
-            {
-                Terms::call(pod, self.deadline, agenda, now);
-                self.calling.insert(uid);
+            let pod = self.pods.get(&uid);
+            if pod.is_some_and(|pod| pod.course == Course::Waiting) {
+                self.start(uid, agenda, now);
             }
         }
     }

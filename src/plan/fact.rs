@@ -9,6 +9,7 @@ use super::budget::Grace;
 use super::id::{InstanceId, PodRef, TargetGroupArn};
 use super::notice::{InterruptionAction, Origin};
 use super::pod::{Owner, Wave};
+use super::preflight::Permission;
 use super::time::WallTime;
 
 /// Something that happened, or that did not.
@@ -39,6 +40,15 @@ pub enum Fact {
     NotSpot {
         /// What it says it is.
         life_cycle: String,
+    },
+    /// Every permission that an interruption takes is there.
+    PreflightPassed,
+    /// Permissions are missing, or cannot be asked for.
+    PreflightFailed {
+        /// Which.
+        missing: Vec<Permission>,
+        /// Why, where somebody says so.
+        reason: Option<String>,
     },
     /// The loop has ended as it was asked to.
     Stopping {
@@ -158,7 +168,7 @@ pub enum Fact {
 /// What the agent is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentState {
-    /// No notice is there.
+    /// No notice is there, or nothing is to be done about it.
     Idle,
     /// An interruption is under way.
     Draining,
@@ -238,10 +248,10 @@ pub enum PodNews {
     Evicted {
         /// Calls made for it.
         attempts: u32,
+        /// Which pods it left with.
+        wave: Wave,
         /// The grace it was given.
         grace_given: Grace,
-        /// Whom it left with.
-        wave: Wave,
     },
     /// Its eviction is refused; it is tried again.
     Blocked {

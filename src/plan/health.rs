@@ -36,7 +36,7 @@ impl MetadataHealth {
         is_worth_telling(self.consecutive_failures).then(|| Fact::MetadataUnreachable {
             consecutive_failures: self.consecutive_failures,
             since: now.since(since),
-            cause: cause(failure),
+            cause: MetadataCause::of(failure),
             http_status: failure.http_status,
             error: failure.text.clone(),
         })
@@ -48,26 +48,30 @@ const fn is_worth_telling(failures: u64) -> bool {
     failures == 1 || (failures.is_multiple_of(3) && (failures / 3).is_power_of_two())
 }
 
-fn cause(failure: &Failure) -> MetadataCause {
-    match failure.kind {
-        FailureKind::Forbidden => MetadataCause::Disabled,
-        FailureKind::HopLimit => MetadataCause::HopLimit,
-        FailureKind::Unreachable(ConnectFailure::Refused) => MetadataCause::Refused,
-        FailureKind::Unreachable(ConnectFailure::Other) | FailureKind::TimedOut => {
-            MetadataCause::Timeout
+impl MetadataCause {
+    /// The likely cause of a failed call to the metadata service.
+    #[must_use]
+    pub const fn of(failure: &Failure) -> Self {
+        match failure.kind {
+            FailureKind::Forbidden => MetadataCause::Disabled,
+            FailureKind::HopLimit => MetadataCause::HopLimit,
+            FailureKind::Unreachable(ConnectFailure::Refused) => MetadataCause::Refused,
+            FailureKind::Unreachable(ConnectFailure::Other) | FailureKind::TimedOut => {
+                MetadataCause::Timeout
+            }
+            FailureKind::Unreadable | FailureKind::Lost => MetadataCause::Body,
+            FailureKind::BlockedByBudget
+            | FailureKind::TwoBudgets
+            | FailureKind::Throttled(_)
+            | FailureKind::Unauthenticated
+            | FailureKind::NamespaceTerminating
+            | FailureKind::NotFound
+            | FailureKind::Conflict
+            | FailureKind::Expired
+            | FailureKind::Invalid
+            | FailureKind::ServerError
+            | FailureKind::Panicked => MetadataCause::Status,
         }
-        FailureKind::Unreadable | FailureKind::Lost => MetadataCause::Body,
-        FailureKind::BlockedByBudget
-        | FailureKind::TwoBudgets
-        | FailureKind::Throttled(_)
-        | FailureKind::Unauthenticated
-        | FailureKind::NamespaceTerminating
-        | FailureKind::NotFound
-        | FailureKind::Conflict
-        | FailureKind::Expired
-        | FailureKind::Invalid
-        | FailureKind::ServerError
-        | FailureKind::Panicked => MetadataCause::Status,
     }
 }
 

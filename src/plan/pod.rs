@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::binding::{Labels, PortName};
 use super::budget::Grace;
+use super::drain::JobPods;
 use super::id::{PodRef, PodUid};
 use super::time::WallTime;
 
@@ -153,6 +154,13 @@ impl PodView {
                 .find(|port| port.name.as_ref() == Some(name))
                 .map(|port| port.number),
         }
+    }
+
+    /// Whether its eviction begins as late as it can: its owner wants that, or the operator does for the pods of Jobs.
+    #[must_use]
+    pub fn begins_late(&self, job_pods: JobPods) -> bool {
+        let is_job = self.owner.as_ref().is_some_and(|owner| owner.kind == "Job");
+        self.start == StartWish::Late || is_job && job_pods == JobPods::Late
     }
 
     /// Why this pod is not evicted, if it is not. A DaemonSet is known by the controller's kind in any API group: what

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::action::{Failure, FailureKind, NodeEvent, NodeEventKind, Outcome, Request, WatchEvent};
+use super::action::{
+    Failure, FailureKind, NodeEvent, NodeEventKind, Outcome, Request, Route, WatchEvent,
+};
 use super::binding::Settling;
 use super::budget::{verdict_due, verdict_due_at_once};
 use super::cordon::{CALL_TIMEOUT, Cordon};
@@ -13,9 +15,10 @@ use super::fact::{
     Fact, InterruptionContext, NoticeChange, NoticeFact, Sighting, Summary, Tally, TargetTally,
 };
 use super::front::Fronts;
-use super::id::{InstanceId, NodeName, PodUid};
+use super::id::{InstanceId, NodeName, PodUid, ResourceVersion};
 use super::node::NodeView;
 use super::notice::{AnnouncedAction, Announcement, Interruption, InterruptionAction};
+use super::pod::PodView;
 use super::policy::{Effect, Mode};
 use super::sight::Sight;
 use super::targets::{Targets, tell_unnamed};
@@ -255,6 +258,7 @@ impl Response {
             reason: NoticeChange::Tightened,
             notice_time,
         });
+        self.cordon.tighten(agenda, now);
         self.drain.tighten(&self.interruption, agenda, now);
         if let TargetsStep::Begun(_, targets) = &mut self.targets {
             targets.tighten(deadline, agenda, now);
@@ -283,14 +287,23 @@ impl Response {
     ) {
         match task {
             Task::Cordon => self.cordon.handle_due(agenda, now.at),
-            Task::See | Task::WatchSilence => self.sight.list(agenda, now.at),
+            Task::See => self.sight.list(Route::Shared, agenda, now.at),
+            Task::WatchSilence => self.sight.list(Route::New, agenda, now.at),
+            Task::Glance => self.sight.glance(agenda, now.at),
+            Task::Probe => {
+                if self.drain.handle_probe_due(agenda, now.at) == Wish::List {
+                    // One that was asked for only just now has its own patience.
+                    let _ = self.sight.list_again(Route::New, agenda, now.at);
+                }
+            }
             Task::Pod(uid) => {
                 if self.drain.handle_due(&uid, agenda, now.at) == Wish::List
-                    && let Some(later) = self.sight.list_again(agenda, now.at)
+                    && let Some(later) = self.sight.list_again(Route::New, agenda, now.at)
                 {
                     agenda.wait(Task::Pod(uid), later);
                 }
             }
+            Task::GiveUp(uid) => self.drain.handle_give_up_due(&uid, agenda, now.at),
             Task::Mark(uid) => self.drain.handle_mark_due(&uid, agenda, now.at),
             Task::Namespace(name) => Drain::handle_namespace_due(&name, agenda, now.at),
             Task::SecondWave => self.drain.handle_second_wave_due(agenda, now.at),
@@ -330,6 +343,7 @@ impl Response {
             Task::Poll
             | Task::Identify
             | Task::Heartbeat
+            | Task::Preflight
             | Task::Recall
             | Task::Discover(_)
             | Task::Warm
@@ -362,10 +376,7 @@ impl Response {
             }
             Task::See => match outcome {
                 Outcome::Pods { pods, version } => {
-                    self.sight.handle_list(version, agenda, now.at);
-                    self.wait_for_the_end(agenda);
-                    self.drain
-                        .handle_list(pods, self.sight.asked(), agenda, now);
+                    self.handle_list(pods, version, agenda, now);
                     self.face(discovery, agenda, now.at);
                 }
                 Outcome::Notice(_)
@@ -373,12 +384,14 @@ impl Response {
                 | Outcome::Node(_)
                 | Outcome::Namespace(_)
                 | Outcome::Found(_)
+                | Outcome::Access(_)
                 | Outcome::Targets(_)
                 | Outcome::Done => self.sight.handle_break(None, agenda, now.at),
                 Outcome::Failed(failure) => {
                     self.sight.handle_break(Some(&failure), agenda, now.at);
                 }
             },
+            Task::Glance => self.handle_glance(outcome, agenda, now),
             Task::Pod(uid) => self.handle_pod_outcome(&uid, &outcome, agenda, now.at),
             Task::Namespace(name) => self.drain.handle_namespace(&name, &outcome, agenda, now.at),
             Task::Group(index) => {
@@ -389,8 +402,11 @@ impl Response {
             Task::Poll
             | Task::Identify
             | Task::Heartbeat
+            | Task::Preflight
             | Task::Recall
             | Task::WatchSilence
+            | Task::Probe
+            | Task::GiveUp(_)
             | Task::Mark(_)
             | Task::SecondWave
             | Task::Settling(_)
@@ -509,7 +525,44 @@ impl Response {
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        self.drain.handle_outcome(uid, outcome, agenda, now);
+        if self.drain.handle_outcome(uid, outcome, agenda, now) == Wish::List {
+            // One that was asked for only just now does as well: each pod has its own patience.
+            let _ = self.sight.list_again(Route::Shared, agenda, now);
+        }
+    }
+
+    fn handle_list(
+        &mut self,
+        pods: Vec<PodView>,
+        version: ResourceVersion,
+        agenda: &mut Agenda,
+        now: Now,
+    ) {
+        self.sight.handle_list(version, agenda, now.at);
+        self.wait_for_the_end(agenda);
+        self.drain
+            .handle_list(pods, self.sight.asked(), agenda, now);
+    }
+
+    /// The second of two LISTs has come to something.
+    fn handle_glance(&mut self, outcome: Outcome, agenda: &mut Agenda, now: Now) {
+        match outcome {
+            Outcome::Pods { pods, version } => {
+                self.sight.take_glance(agenda);
+                self.handle_list(pods, version, agenda, now);
+            }
+            Outcome::Failed(failure) => {
+                self.sight.handle_failed_glance(&failure, agenda, now.at);
+            }
+            Outcome::Notice(_)
+            | Outcome::Identity(_)
+            | Outcome::Node(_)
+            | Outcome::Namespace(_)
+            | Outcome::Access(_)
+            | Outcome::Found(_)
+            | Outcome::Targets(_)
+            | Outcome::Done => {}
+        }
     }
 
     fn handle_group_outcome(

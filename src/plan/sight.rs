@@ -2,13 +2,24 @@
 
 use std::time::Duration;
 
-use super::action::{Failure, Freshness, Request};
+use super::action::{Failure, FailureKind, Freshness, Request, Route};
 use super::id::ResourceVersion;
 use super::task::{Agenda, Task, doubled};
 use super::time::Moment;
 
 /// A LIST of 250 pods is 1.4 MB (measured) and comes from the server's cache; past this the server is in trouble.
 const LIST_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// A LIST from the cache takes milliseconds, so one that takes this long may have been lost with a server that hung: a
+/// second is sent beside it, and again as long as neither is answered. The first keeps its time, because in a server
+/// that is merely full it may be next in line.
+const LIST_PATIENCE: Duration = Duration::from_secs(3);
+
+/// From one of those to the next.
+const GLANCE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A server that is full is asked this often: three seconds after it has room again, every pod has been evicted.
+const LONGEST_WAIT: Duration = Duration::from_millis(1_500);
 
 /// Lists that nobody has to have at once are this far apart.
 const LIST_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,6 +49,8 @@ pub(super) struct Sight {
     cache: Cache,
     /// When the LIST that is under way, or the last one, was asked for.
     asked: Moment,
+    /// When the second one beside it was.
+    glanced: Moment,
 }
 
 /// Whether the server's cache is worth asking.
@@ -63,7 +76,7 @@ impl Sight {
             listed: Listed::Never,
             ..Self::averted(now)
         };
-        sight.list(agenda, now);
+        sight.list(Route::Shared, agenda, now);
         sight
     }
 
@@ -75,12 +88,18 @@ impl Sight {
             newest: None,
             cache: Cache::Current,
             asked: now,
+            glanced: now,
         }
     }
 
     /// Lists again, in place of the watch; a LIST that is under way is left to come. When one was asked for only just now,
     /// the answer is when to ask again: many pods may have the same doubt within a second.
-    pub(super) fn list_again(&mut self, agenda: &mut Agenda, now: Moment) -> Option<Moment> {
+    pub(super) fn list_again(
+        &mut self,
+        route: Route,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) -> Option<Moment> {
         let is_listing = agenda.is_trying(&Task::See) && !Self::is_watching(agenda);
         let next = self.asked + LIST_INTERVAL;
         if is_listing {
@@ -89,24 +108,70 @@ impl Sight {
         if now < next {
             return Some(next);
         }
-        self.list(agenda, now);
+        self.list(route, agenda, now);
         None
     }
 
     /// Lists, in place of whatever is under way.
-    pub(super) fn list(&mut self, agenda: &mut Agenda, now: Moment) {
+    pub(super) fn list(&mut self, route: Route, agenda: &mut Agenda, now: Moment) {
         self.asked = now;
         agenda.close(&Task::WatchSilence);
-        let freshness = match (&self.newest, self.cache) {
+        agenda.attempt(
+            Task::See,
+            Request::ListPods(self.freshness(), route),
+            Some(now + LIST_TIMEOUT),
+        );
+        if !agenda.is_open(&Task::Glance) {
+            agenda.wait(Task::Glance, now + LIST_PATIENCE);
+        }
+    }
+
+    fn freshness(&self) -> Freshness {
+        match (&self.newest, self.cache) {
             (None, _) => Freshness::Cached,
             (Some(version), Cache::Current) => Freshness::NotOlderThan(version.clone()),
             (Some(_), Cache::Behind) => Freshness::Newest,
+        }
+    }
+
+    /// Lists a second time, beside what is not answered.
+    pub(super) fn glance(&mut self, agenda: &mut Agenda, now: Moment) {
+        // The first goes the way of the LIST it is beside: the server may only be slow. From the second on a server that
+        // hangs is left, where there are several behind one address.
+        let route = if self.glanced > self.asked {
+            Route::New
+        } else {
+            Route::Shared
         };
+        self.glanced = now;
         agenda.attempt(
-            Task::See,
-            Request::ListPods(freshness),
-            Some(now + LIST_TIMEOUT),
+            Task::Glance,
+            Request::ListPods(self.freshness(), route),
+            Some(now + GLANCE_INTERVAL),
         );
+    }
+
+    /// The second LIST was answered first: it takes the place of the other.
+    pub(super) fn take_glance(&mut self, agenda: &mut Agenda) {
+        self.asked = self.glanced;
+        agenda.close(&Task::See);
+    }
+
+    /// The second LIST has failed. An answer that is none to the first means that the first was lost.
+    pub(super) fn handle_failed_glance(
+        &mut self,
+        failure: &Failure,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        if failure.was_answered() {
+            if agenda.is_trying(&Task::See) {
+                agenda.close(&Task::See);
+                self.handle_break(Some(failure), agenda, now);
+            }
+        } else {
+            agenda.wait(Task::Glance, (self.glanced + GLANCE_INTERVAL).max(now));
+        }
     }
 
     /// The LIST has come: goes on with a WATCH.
@@ -121,6 +186,7 @@ impl Sight {
         }
         self.cache = Cache::Current;
         self.newest = Some(version.clone());
+        agenda.close(&Task::Glance);
         agenda.attempt(Task::See, Request::WatchPods(version), None);
         agenda.wait(Task::WatchSilence, now + OPENING);
     }
@@ -151,12 +217,12 @@ impl Sight {
             self.cache = Cache::Behind;
         }
         agenda.close(&Task::WatchSilence);
+        // Who was told something, be it that the connection has ended, needs no second LIST to find that out.
+        if failure.is_none_or(|failure| failure.kind != FailureKind::TimedOut) {
+            agenda.close(&Task::Glance);
+        }
         self.breaks += 1;
-        let wait = doubled(
-            Duration::from_millis(100),
-            self.breaks,
-            Duration::from_secs(2),
-        );
+        let wait = doubled(Duration::from_millis(100), self.breaks, LONGEST_WAIT);
         let wait = agenda.jitter().around(wait);
         agenda.wait(Task::See, now + wait);
     }

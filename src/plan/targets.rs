@@ -300,6 +300,7 @@ impl Targets {
             | Outcome::Identity(_)
             | Outcome::Node(_)
             | Outcome::Namespace(_)
+            | Outcome::Access(_)
             | Outcome::Found(_)
             | Outcome::Pods { .. } => group.handle_deregistered(&self.terms, agenda, now),
         };

@@ -18,6 +18,8 @@ pub enum Task {
     Identify,
     /// When the next sign of life is given.
     Heartbeat,
+    /// When the API server is asked again about a permission.
+    Preflight,
     /// When the agent stops waiting to hear whether an earlier process began this interruption.
     Recall,
     /// When the node is read or patched again, until it is out of service.
@@ -26,8 +28,14 @@ pub enum Task {
     See,
     /// When a watch that brings nothing is given up.
     WatchSilence,
+    /// When the pods are listed a second time beside a LIST that is not answered; while that is under way, the attempt.
+    Glance,
+    /// When a server that answers no call for a pod is asked again whether it is back.
+    Probe,
     /// When the next call for this pod is due, or what it answered is looked for.
     Pod(PodUid),
+    /// When the call under way for this pod is given up sooner than it was told: the deadline has moved closer.
+    GiveUp(PodUid),
     /// When this pod gets the condition that tells why it is deleted.
     Mark(PodUid),
     /// When this namespace is asked again what it wants done about blocked pods.
@@ -75,7 +83,9 @@ impl Task {
             | Self::Reread
             | Self::Settling(_)
             | Self::Discover(_)
-            | Self::Warm => false,
+            | Self::Warm
+            | Self::GiveUp(_)
+            | Self::Preflight => false,
             Self::Cordon
             | Self::See
             | Self::WatchSilence
@@ -85,6 +95,8 @@ impl Task {
             | Self::SecondWave
             | Self::Group(_)
             | Self::Controller
+            | Self::Glance
+            | Self::Probe
             | Self::Publish(_)
             | Self::Undo => true,
         }

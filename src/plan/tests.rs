@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::Policy;
 use super::action::{
-    ConnectFailure, FailureKind, Freshness, NodeEventKind, Outcome, Ports, Request, TargetState,
-    WatchEvent,
+    ConnectFailure, FailureKind, Freshness, NodeEventKind, Outcome, Ports, Request, Route,
+    TargetState, WatchEvent,
 };
 use super::budget::Grace;
 use super::drain::OnBlocked;
@@ -24,8 +24,8 @@ use super::notice::{InterruptionAction, Machine};
 use super::pod::{BlockedWish, Owner, PodProgress, PodView};
 use super::targets::ConfiguredGroup;
 use stage::{
-    Stage, bookmark, describe, failed, first_list, gone, group, instance, next_list, node, now,
-    own, pod, pods, policy, seen, silent, target, terminating, wall, with_group,
+    Stage, bookmark, describe, failed, first_list, gone, group, instance, list_anew, next_list,
+    node, now, own, pod, pods, policy, seen, silent, target, terminating, wall, with_group,
 };
 
 mod blocked;
@@ -38,7 +38,9 @@ mod health;
 mod jitter;
 mod modes;
 mod notices;
+mod preflight;
 mod sight;
+mod silence;
 mod sleep;
 mod stage;
 mod targets;
@@ -435,7 +437,7 @@ fn an_accepted_eviction_that_never_shows_is_noticed_and_the_pod_counts_as_blocke
     let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
     stage.answer_pod("web", Outcome::Done);
     stage.forward_to(8.1);
-    stage.answer(&next_list("100"), pods(vec![pod("web", 30)]));
+    stage.answer(&list_anew("100"), pods(vec![pod("web", 30)]));
     assert_eq!(
         stage.count(|fact| matches!(fact, Fact::Pod(_, PodNews::Blocked { .. }))),
         1
@@ -565,17 +567,17 @@ fn a_pod_that_arrives_later_is_evicted_too() {
 
 #[test]
 fn a_watch_that_ends_or_falls_silent_is_replaced_by_a_new_list() {
-    let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
+    let mut stage = Stage::draining(policy(), 120.0, vec![]);
     stage.answer_first(
         |request| matches!(request, Request::WatchPods(_)),
         Outcome::Done,
     );
     stage.forward_to(5.2);
-    stage.answer(&next_list("100"), pods(vec![pod("web", 30)]));
+    stage.answer(&next_list("100"), pods(vec![]));
     stage.watch(bookmark());
     stage.forward_to(70.3);
     let requests = stage.open_requests();
-    assert!(requests.contains(&&next_list("103")));
+    assert!(requests.contains(&&list_anew("103")));
     assert!(
         !requests
             .iter()
@@ -591,9 +593,9 @@ fn a_watch_that_the_server_does_not_even_take_is_given_up_after_twelve_seconds()
             stage.watch(event);
         }
         stage.forward_to(silent_until - 0.1);
-        assert!(!stage.open_requests().contains(&&next_list("100")));
+        assert!(!stage.open_requests().contains(&&list_anew("100")));
         stage.forward_to(silent_until);
-        assert!(stage.open_requests().contains(&&next_list("100")));
+        assert!(stage.open_requests().contains(&&list_anew("100")));
     }
 }
 
@@ -611,7 +613,7 @@ fn a_server_whose_cache_is_behind_what_was_seen_is_asked_for_what_etcd_has() {
     stage.answer(&next_list("103"), failed(FailureKind::ServerError, 504));
     stage.forward_to(7.0);
     stage.answer(
-        &Request::ListPods(Freshness::Newest),
+        &Request::ListPods(Freshness::Newest, Route::Shared),
         pods(vec![pod("web", 30)]),
     );
     assert!(

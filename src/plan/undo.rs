@@ -184,6 +184,7 @@ impl Undo {
                 | Outcome::Namespace(_)
                 | Outcome::Pods { .. }
                 | Outcome::Found(_)
+                | Outcome::Access(_)
                 | Outcome::Targets(_)
                 | Outcome::Done,
                 _,

@@ -47,6 +47,16 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
             ("consecutive_failures", json!(consecutive_failures)),
         ],
         Fact::NotSpot { life_cycle } => vec![("life_cycle", json!(life_cycle))],
+        Fact::PreflightPassed => Vec::new(),
+        Fact::PreflightFailed { missing, reason } => {
+            let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            let list = Some(names).filter(|names| !names.is_empty());
+            with(
+                with(Vec::new(), "missing", list),
+                "reason",
+                reason.as_deref(),
+            )
+        }
         Fact::Stopping { reason } => vec![("reason", json!(stop_reason(*reason)))],
         Fact::MetadataUnreachable {
             consecutive_failures,

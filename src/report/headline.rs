@@ -6,6 +6,7 @@ use crate::plan::fact::{
     Fact, GoneOutcome, MetadataCause, NoticeChange, PodFact, PodNews, Sighting, SkipReason,
     Summary, TargetFact, TargetNews,
 };
+use crate::plan::preflight::Permission;
 
 /// The event's name, its level, and a sentence.
 #[allow(clippy::too_many_lines)] // one arm per event of a closed list
@@ -28,6 +29,12 @@ pub(super) fn of(fact: &Fact) -> (&'static str, Level, String) {
             Warn,
             format!("this instance is {life_cycle}, not spot: it will get no notice"),
         ),
+        Fact::PreflightPassed => (
+            "preflight.passed",
+            Info,
+            "every permission is there".to_owned(),
+        ),
+        Fact::PreflightFailed { missing, .. } => ("preflight.failed", Warn, missing_text(missing)),
         Fact::Stopping { .. } => ("agent.stopping", Info, "stopping as asked".to_owned()),
         Fact::MetadataUnreachable { cause, .. } => {
             ("imds.unreachable", Warn, metadata_advice(*cause).to_owned())
@@ -179,6 +186,14 @@ fn pod_headline(pod: &PodFact, news: &PodNews) -> (&'static str, Level, String) 
     }
 }
 
+fn missing_text(missing: &[Permission]) -> String {
+    if missing.is_empty() {
+        return "nobody says which permissions are there".to_owned();
+    }
+    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    format!("permissions are missing: {}", names.join(", "))
+}
+
 fn summary_text(summary: &Summary) -> String {
     let pods = &summary.pods;
     format!(
@@ -245,7 +260,9 @@ fn group_name(target: &TargetFact) -> String {
     }
 }
 
-const fn metadata_advice(cause: MetadataCause) -> &'static str {
+/// What a cause means, in words.
+#[must_use]
+pub const fn metadata_advice(cause: MetadataCause) -> &'static str {
     match cause {
         MetadataCause::Disabled => "the metadata service is switched off for this instance",
         MetadataCause::HopLimit => {

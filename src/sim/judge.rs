@@ -5,6 +5,7 @@
 
 mod ending;
 mod front;
+mod scope;
 mod undoing;
 mod wishes;
 
@@ -21,6 +22,7 @@ use super::ports::{PodCall, PodVerb, Witness};
 use super::refused::Refused;
 use super::setting::{FrontSetting, Setting};
 use crate::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation};
+use crate::plan::Mode;
 use crate::plan::binding::TargetId;
 use crate::plan::budget::{Grace, LONGEST_NOTICE, Margins, SHORTEST_PLAN, Window};
 use crate::plan::drain::{JobPods, OnBlocked};
@@ -107,6 +109,7 @@ struct Conditions {
 #[derive(Debug)]
 pub struct Judge {
     margins: Margins,
+    mode: Mode,
     on_blocked: OnBlocked,
     job_pods: JobPods,
     waiting_namespaces: Vec<&'static str>,
@@ -158,6 +161,7 @@ impl Judge {
         }
         Self {
             margins: setting.policy().margins,
+            mode: setting.mode,
             on_blocked: if setting.hibernates() {
                 OnBlocked::Wait
             } else {
@@ -533,6 +537,7 @@ impl Witness for Judge {
         self.a_budget_is_broken_only_when_the_last_useful_moment_has_come(call, world, now);
         self.the_number_of_calls_is_bounded(call, now);
         self.a_hibernation_cuts_no_grace_period(call, now);
+        self.who_leaves_the_pods_to_another_calls_none(call, now);
         let pod = world.cluster.whoever(&call.pod.uid);
         if let Some(pod) = pod {
             self.a_late_pod_is_left_alone_until_it_is_time(call, pod, now);

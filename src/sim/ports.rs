@@ -36,6 +36,7 @@ use crate::plan::id::{NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn}
 use crate::plan::node::{CordonPatch, NodeView, UndoPatch};
 use crate::plan::notice::{AnnouncedAction, Announcement};
 use crate::plan::pod::{BlockedWish, PodView};
+use crate::plan::preflight::{Access, Permission};
 use crate::plan::time::{Moment, Now, WallTime};
 use crate::ports::{Balancer, BalancerError, Cluster, ClusterError, Metadata, MetadataError};
 
@@ -88,6 +89,8 @@ pub struct PodCall {
     pub precondition: Option<PodUid>,
     /// The grace period it asks for.
     pub grace: Option<i64>,
+    /// Whether it is to take effect.
+    pub writes: Writes,
 }
 
 /// What a call does about a pod.
@@ -277,7 +280,7 @@ impl Way {
         let options = DeleteOptions {
             uid: call.precondition.clone(),
             grace: call.grace,
-            writes: Writes::Real,
+            writes: call.writes,
         };
         self.stage.look(|world| {
             let now = self.stage.clock().now();
@@ -377,6 +380,8 @@ pub struct SimCluster {
     pub way: Way,
     /// The node.
     pub node: NodeName,
+    /// Whether its writes take effect.
+    pub writes: Writes,
 }
 
 /// Small reads and writes take this long inside the server.
@@ -438,15 +443,24 @@ impl Cluster for SimCluster {
     }
 
     async fn mark_disruption(&self, pod: &PodRef) -> Result<(), ClusterError> {
-        let pod = pod.clone();
+        let (pod, writes) = (pod.clone(), self.writes);
         self.way
             .ask_cluster("patch pod status", SMALL_CALL, move |world, _| {
+                if writes == Writes::DryRun {
+                    return Ok(());
+                }
                 let reason = "TerminationBySpotInterruption";
                 world
                     .cluster
                     .mark_disruption_target(&pod.namespace, &pod.name, Some(&pod.uid), reason)
                     .map(|_| ())
             })
+            .await
+    }
+
+    async fn review_access(&self, _: &Permission) -> Result<Access, ClusterError> {
+        self.way
+            .ask_cluster("review access", SMALL_CALL, |_, _| Ok(Access::Allowed))
             .await
     }
 
@@ -482,6 +496,10 @@ impl Cluster for SimCluster {
             .await
     }
 
+    async fn change_connection(&self) {
+        // One connection is like another here: it is the weather that is bad.
+    }
+
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {
         let (name, published) = (
             event.name.clone(),
@@ -490,8 +508,12 @@ impl Cluster for SimCluster {
                 message: event.note.clone(),
             },
         );
+        let writes = self.writes;
         self.way
             .ask_cluster("create event", SMALL_CALL, move |world, _| {
+                if writes == Writes::DryRun {
+                    return Ok(());
+                }
                 match world.cluster.publish("default", &name, published) {
                     // As the port has it: one that is there is success.
                     Err(Refused::EventExists(_)) => Ok(()),
@@ -512,6 +534,7 @@ impl SimCluster {
             pod: pod.clone(),
             precondition: Some(pod.uid.clone()),
             grace: grace.map(|grace| grace.as_secs().into()),
+            writes: self.writes,
         }
     }
 
@@ -529,13 +552,12 @@ impl SimCluster {
     /// When it is refused, or the weather lets it through in no good way.
     pub async fn patch(&self, patch: NodePatch) -> Result<NodeView, ClusterError> {
         let (name, witness) = (self.node.clone(), self.way.witness.clone());
+        let writes = self.writes;
         self.way
             .ask_cluster("patch node", SMALL_CALL, move |world, now| {
                 let before = world.cluster.node().clone();
-                let patched = world
-                    .cluster
-                    .patch_node(name.as_str(), &patch, Writes::Real);
-                if patched.is_ok() {
+                let patched = world.cluster.patch_node(name.as_str(), &patch, writes);
+                if patched.is_ok() && writes == Writes::Real {
                     witness
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)

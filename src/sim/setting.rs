@@ -24,7 +24,6 @@ use crate::annotation::{
     DO_NOT_DISRUPT_ANNOTATION, EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, ON_BLOCKED_ANNOTATION,
     SAFE_TO_EVICT_ANNOTATION,
 };
-use crate::plan::Policy;
 use crate::plan::action::Ports;
 use crate::plan::binding::TargetId;
 use crate::plan::drain::{JobPods, OnBlocked};
@@ -32,6 +31,7 @@ use crate::plan::id::{BootId, InstanceId, NodeName, PodUid, TargetGroupArn};
 use crate::plan::notice::InterruptionAction;
 use crate::plan::targets::ConfiguredGroup;
 use crate::plan::time::Moment;
+use crate::plan::{Effect, Mode, Policy};
 
 const NODE: &str = "ip-10-0-1-23.eu-west-1.compute.internal";
 const INSTANCE: &str = "i-0123456789abcdef0";
@@ -70,6 +70,10 @@ pub struct Setting {
     pub job_pods: JobPods,
     /// Namespaces whose blocked pods are to wait.
     pub waiting_namespaces: Vec<&'static str>,
+    /// How much the agent is to do.
+    pub mode: Mode,
+    /// Whether its writes take effect.
+    pub effect: Effect,
 }
 
 /// Something that happens besides what the agent does.
@@ -157,6 +161,13 @@ impl Setting {
         for pod in &mut pods {
             later.wishes(pod);
         }
+        let mut scope = Dice(Rng::with_seed(seed ^ 0x7363_6f70_6500_0001));
+        let (mode, effect) = match scope.0.u8(..100) {
+            0..3 => (Mode::DeregisterOnly, Effect::Real),
+            3..5 => (Mode::Observe, Effect::Real),
+            5..8 => (Mode::Full, Effect::Rehearsed),
+            _ => (Mode::Full, Effect::Real),
+        };
         let notice = ScheduledNotice {
             action: if later.chance(3) {
                 InterruptionAction::Hibernate
@@ -202,6 +213,8 @@ impl Setting {
                 JobPods::Now
             },
             waiting_namespaces: NAMESPACES.into_iter().filter(|_| later.chance(4)).collect(),
+            mode,
+            effect,
             pods,
         }
     }
@@ -256,6 +269,8 @@ impl Setting {
             ports: Ports::All,
         });
         Policy {
+            mode: self.mode,
+            effect: self.effect,
             on_blocked: self.on_blocked,
             job_pods: self.job_pods,
             groups: groups.collect(),
@@ -367,6 +382,12 @@ impl Setting {
                 Happening::Crash { .. } | Happening::Stop | Happening::SecondAgent
             )
         })
+    }
+
+    /// Whether the agent is to do everything, and for good.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.mode == Mode::Full && self.effect == Effect::Real
     }
 
     /// Whether EC2 hibernates the instance.

@@ -10,12 +10,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::agent::Agent;
 use crate::attempt::Ports;
 use crate::clock::Clock;
+use crate::plan::Effect;
 use crate::plan::Planner;
 use crate::plan::id::BootId;
 use crate::plan::time::{Moment, WallTime};
-use crate::plan::{Effect, Mode};
 use crate::ports::{Balancer, Cluster, Metadata};
 use crate::report::{Base, Configuration, Level, Line, Outlet, Reporter};
+use crate::sim::cluster::Writes;
 use crate::sim::controller::Controller;
 use crate::sim::faults::Weather;
 use crate::sim::journal::Service;
@@ -76,6 +77,10 @@ impl Cast for Honest {
             cluster: SimCluster {
                 way: way.clone(),
                 node: setting.node_name(),
+                writes: match setting.effect {
+                    Effect::Real => Writes::Real,
+                    Effect::Rehearsed => Writes::DryRun,
+                },
             },
             balancer: SimBalancer { way: way.clone() },
         }
@@ -278,8 +283,8 @@ impl<'a, C: Cast> Play<'a, C> {
             node: self.setting.node.name.to_string(),
             cluster: None,
             configuration: Configuration {
-                mode: Mode::Full,
-                effect: Effect::Real,
+                mode: policy.mode,
+                effect: policy.effect,
                 poll_interval_seconds: policy.poll_interval.as_secs_f64(),
                 imds_endpoint: "simulated".to_owned(),
                 discover: policy.discover.clone(),
@@ -295,13 +300,14 @@ impl<'a, C: Cast> Play<'a, C> {
             telling: self.telling,
         }));
         let reporter = Arc::new(Reporter::new(base, Level::Info, ear, now.at));
-        let planner = Planner::new(
+        let mut planner = Planner::new(
             policy,
             self.setting.node_name(),
             Some(Setting::agent_uid()),
             self.setting.seed ^ u64::from(process),
             now,
         );
+        planner.look_over_permissions();
         let ports = self.cast.ports(&way, self.setting);
         let agent = Agent::new(planner, ports, self.agent_clock.clone(), reporter);
         let (stops, stop_requests) = mpsc::channel(1);

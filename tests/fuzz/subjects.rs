@@ -320,6 +320,10 @@ fn flags(bytes: &[u8]) -> String {
             assert!(policy.group_tags.iter().all(|tag| !tag.key.is_empty()));
             format!("{:?}", config.log_level)
         }
+        Ok(Command::Check { config, output, .. }) => {
+            assert!(!config.node.as_str().is_empty(), "a node without a name");
+            format!("check {output:?}")
+        }
         Ok(Command::Simulate { speed, .. }) => {
             assert!(speed.is_finite() && speed > 0.0, "speed {speed}");
             "simulate".to_owned()

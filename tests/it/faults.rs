@@ -1,9 +1,9 @@
-//! The whole agent with its real adapters, while a neighbour answers its first requests with nonsense or not at all: it
-//! neither exits nor hangs, forgets no pod, and gives one verdict.
+//! The whole agent with its real adapters, while a neighbour answers its first requests, or whatever comes in the first
+//! twenty seconds, with nonsense or not at all: it neither exits nor hangs, forgets no pod, and gives one verdict.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use spot_interrupt_handler::agent::Agent;
 use spot_interrupt_handler::attempt::Ports;
@@ -29,8 +29,11 @@ use crate::log_schema::{Breaches, Witness};
 /// Ninety seconds in eleven: the SDK's own limit of 2.5 real seconds leaves room for three silences.
 const SPEED: f64 = 8.0;
 
-/// So many requests are answered wrongly.
+/// So many requests are answered wrongly …
 const TIMES: usize = 3;
+
+/// … or all that come so early.
+const OUTAGE: Duration = Duration::from_secs(20);
 
 const SCENARIO: &str = r#"
 description = "three pods, one of them behind a closed budget, and a group with two ports"
@@ -83,6 +86,13 @@ enum Fault {
     Says(String),
 }
 
+/// Which requests they go wrong for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    FirstRequests,
+    FirstSeconds,
+}
+
 fn answer(status: u16, content_type: &str, body: &str) -> Fault {
     let length = body.len();
     Fault::Says(format!(
@@ -104,15 +114,16 @@ fn refusal(status: u16, code: &str) -> Fault {
     answer(status, "text/xml", &body)
 }
 
-/// Passes everything on to `server` but the first requests, which end in `faults`.
-async fn between(server: SocketAddr, faults: Vec<Fault>) -> SocketAddr {
+/// Passes everything on to `server` but what `fault` says for the connection that is made.
+async fn between(
+    server: SocketAddr,
+    mut fault: impl FnMut() -> Option<Fault> + Send + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let faults = Arc::new(Mutex::new(VecDeque::from(faults)));
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let fault = faults.lock().expect("no panic").pop_front();
-            tokio::spawn(pass(client, server, fault));
+            tokio::spawn(pass(client, server, fault()));
         }
     });
     address
@@ -154,15 +165,28 @@ impl Outlet for Verdicts {
 }
 
 /// Plays the scenario with this neighbour misbehaving, and says what is wrong in the end.
-async fn troubles(neighbour: Neighbour, fault: Fault) -> Vec<String> {
-    let scenario = Scenario::parse("faults", SCENARIO).expect("a scenario");
+async fn troubles(
+    scenario: &str,
+    neighbour: Neighbour,
+    fault: Fault,
+    extent: Extent,
+) -> Vec<String> {
+    let scenario = Scenario::parse("faults", scenario).expect("a scenario");
     let clock = Clock::at_speed(SPEED);
     let begins = clock.now().at;
     let stage = Stage::new(scenario.world(begins), clock.clone());
     let loopback = Loopback::serve(&stage).await.expect("loopback");
+    let over = begins + scenario.notice_after + OUTAGE;
     let faults_of = |whose| {
-        let times = if whose == neighbour { TIMES } else { 0 };
-        vec![fault.clone(); times]
+        let (fault, clock, mut times) = (fault.clone(), clock.clone(), 0);
+        move || {
+            times += 1;
+            let is_hit = match extent {
+                Extent::FirstRequests => times <= TIMES,
+                Extent::FirstSeconds => clock.now().at < over,
+            };
+            (whose == neighbour && is_hit).then(|| fault.clone())
+        }
     };
     let metadata = between(loopback.metadata, faults_of(Neighbour::Metadata)).await;
     let kubernetes = between(loopback.kubernetes, faults_of(Neighbour::Kubernetes)).await;
@@ -217,7 +241,8 @@ async fn troubles(neighbour: Neighbour, fault: Fault) -> Vec<String> {
     }
     wrong.extend(breaches.found());
     let verdicts = verdicts.0.lock().expect("no panic").clone();
-    if verdicts.len() != 1 || !verdicts[0].starts_with("all 3 pods") {
+    let expected = format!("all {} pods", scenario.pods.len());
+    if verdicts.len() != 1 || !verdicts[0].starts_with(&expected) {
         wrong.push(format!("verdicts: {verdicts:?}"));
     }
     stage.with(|world, _| {
@@ -300,9 +325,51 @@ fn cases() -> Vec<(Neighbour, Fault)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_the_first_answers_are_the_drain_is_done_in_the_end() {
-    let played = cases()
-        .into_iter()
-        .map(|(neighbour, fault)| tokio::spawn(async move { troubles(neighbour, fault).await }));
+    let played = cases().into_iter().map(|(neighbour, fault)| {
+        tokio::spawn(
+            async move { troubles(SCENARIO, neighbour, fault, Extent::FirstRequests).await },
+        )
+    });
+    let mut wrong = Vec::new();
+    for played in played.collect::<Vec<_>>() {
+        wrong.extend(played.await.expect("no panic"));
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// The same three pods and so many more.
+fn with_more_pods(more: usize) -> String {
+    let pod = |index| {
+        format!(
+            "[[pod]]\nname = \"more-{index}\"\nowner = \"ReplicaSet/more\"\ngrace = \"5s\"\nexpect = \"evicted\"\n"
+        )
+    };
+    let pods: String = (0..more).map(pod).collect();
+    format!("{SCENARIO}{pods}")
+}
+
+/// The moments are held in virtual time, by the tests of an outage; here nothing is forgotten with real sockets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_server_that_hangs_or_is_full_for_twenty_seconds_makes_the_agent_forget_no_pod() {
+    let full = answer(
+        429,
+        "text/plain",
+        "Too many requests, please try again later.",
+    );
+    let faults = [Fault::Silence, full].into_iter();
+    let played = faults.flat_map(|fault| [(fault.clone(), 0), (fault, 107)]);
+    let played = played.map(|(fault, more)| {
+        let scenario = with_more_pods(more);
+        tokio::spawn(async move {
+            troubles(
+                &scenario,
+                Neighbour::Kubernetes,
+                fault,
+                Extent::FirstSeconds,
+            )
+            .await
+        })
+    });
     let mut wrong = Vec::new();
     for played in played.collect::<Vec<_>>() {
         wrong.extend(played.await.expect("no panic"));

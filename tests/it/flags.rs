@@ -23,7 +23,8 @@ fn parse(flags: &[&str], variables: &[(&str, &str)]) -> Result<RunConfig, clap::
     };
     match args::parse(arguments, variable)? {
         Command::Run(config) => Ok(*config),
-        other @ (Command::Simulate { .. }
+        other @ (Command::Check { .. }
+        | Command::Simulate { .. }
         | Command::SimulateRandom { .. }
         | Command::Report { .. }
         | Command::MockImds(_)) => panic!("{other:?}"),

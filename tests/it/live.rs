@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Event, Node};
+use k8s_openapi::api::core::v1::{Event, Node, ServiceAccount};
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use spot_interrupt_handler::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION};
+use spot_interrupt_handler::plan::Policy;
+use spot_interrupt_handler::plan::preflight::permissions_needed;
 
+use crate::agent_process::AgentProcess;
 use crate::control_plane::{AuditEvent, create_budget};
 use crate::stage::Stage;
 
@@ -25,7 +28,7 @@ async fn without_a_notice_the_api_server_is_asked_once_and_the_metadata_service_
         return;
     };
     let mut agent = stage.start_agent();
-    agent.line_of("agent.started").await;
+    agent.line_of("preflight.passed").await;
     let polls = |requests: &[String]| {
         requests
             .iter()
@@ -99,6 +102,77 @@ async fn what_an_older_node_of_this_name_left_is_undone_in_one_patch_that_the_po
         .map(|call| (call.verb.as_str(), call.resource.as_str(), call.code))
         .collect();
     assert_eq!(calls, [("get", "nodes", 200), ("patch", "nodes", 200)]);
+    let needed = permissions_needed(&Policy::default());
+    let calls = stage.all_agent_calls().await;
+    assert_eq!(
+        calls.len(),
+        needed.len(),
+        "each permission once: {calls:#?}"
+    );
+    assert!(
+        calls
+            .iter()
+            .all(|call| call.resource == "selfsubjectaccessreviews")
+    );
+}
+
+/// An agent of another ServiceAccount, whose ClusterRole lacks what somebody forgot.
+async fn lacking(stage: &Stage, name: &str, rules: Value) -> AgentProcess {
+    let metadata = json!({"name": name, "namespace": stage.namespace});
+    let subject = json!({"kind": "ServiceAccount", "name": name, "namespace": stage.namespace});
+    let role =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+    let manifests = [
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": role, "subjects": [subject]}),
+    ];
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": manifests});
+    stage
+        .plane
+        .apply(&[], list.to_string().into_bytes())
+        .await
+        .expect("it can be applied");
+    let accounts: Api<ServiceAccount> = Api::namespaced(stage.admin.clone(), &stage.namespace);
+    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "spec": {"audiences": [], "expirationSeconds": 3607}});
+    let answer: Value = accounts
+        .create_subresource("token", name, &PostParams::default(), &request)
+        .await
+        .expect("a token");
+    let token = answer["status"]["token"].as_str().expect("a token");
+    AgentProcess::start(
+        &stage.plane.kubeconfig_for(token),
+        &[
+            "--node-name",
+            &stage.node,
+            "--imds-endpoint",
+            &stage.metadata.url,
+        ],
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_that_is_missing_is_named_at_the_start() {
+    let Some(stage) = Stage::set("lacking").await else {
+        return;
+    };
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "patch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "delete"]},
+        {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+    ]);
+    let mut agent = lacking(&stage, "lacking-two", rules).await;
+    let line = agent.line_of("preflight.failed").await;
+    assert_eq!(
+        line["missing"],
+        json!(["create pods/eviction", "patch pods/status"]),
+        "{line}"
+    );
+    agent.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -101,6 +101,7 @@ fn every_line_of_the_report() -> Vec<String> {
         }
         let reporter = Reporter::new(unchanging, Level::Info, outlet, NOW.at);
         reporter.report_panic("index out of bounds", "src/plan.rs:1:1", NOW);
+        reporter.report_standstill(Duration::from_secs(60), NOW);
         for identity in [None, Some(&whole), Some(&bare)] {
             let idle = Standing {
                 identity,

@@ -86,8 +86,15 @@ impl Stage {
         ]
     }
 
-    /// What the agent asked the API server for, as the server's own log has it.
+    /// What the agent asked the API server for, as the server's own log has it, but for its permissions.
     pub async fn agent_calls(&self) -> Vec<AuditEvent> {
+        let mut calls = self.all_agent_calls().await;
+        calls.retain(|call| call.resource != "selfsubjectaccessreviews");
+        calls
+    }
+
+    /// The same with the questions about permissions.
+    pub async fn all_agent_calls(&self) -> Vec<AuditEvent> {
         let mut calls = self.plane.audit_events_of_all_stages(self.mark).await;
         calls.retain(|call| {
             call.token_node.as_deref() == Some(&self.node)
@@ -114,6 +121,11 @@ impl Stage {
     pub async fn annotation(&self) -> Value {
         let record = self.record().await;
         record.expect("the node carries a record")
+    }
+
+    /// The credentials of the agent.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// The record on the node, if there is one.

@@ -16,6 +16,19 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long one unanswered eviction may keep a pod from its deletion once the last useful moment has come.
 const PATIENCE_AFTER_LAST_START: Duration = Duration::from_secs(2);
 
+impl Pod {
+    /// Until when a call that is sent at `sent` may take.
+    pub(super) fn limit_of(&self, call: Call, sent: Moment, deadline: Moment) -> Moment {
+        let patience = match (call, self.on_blocked) {
+            (Call::Evict, OnBlocked::Delete) => {
+                self.delete_from().max(sent + PATIENCE_AFTER_LAST_START)
+            }
+            (Call::Evict, OnBlocked::Wait) | (Call::Delete(_), _) => deadline,
+        };
+        patience.min(sent + CALL_TIMEOUT).min(deadline)
+    }
+}
+
 /// What a failed call leads to.
 pub(super) enum Next {
     /// The pod may be gone: the watch, or a list, has to say.
@@ -32,18 +45,14 @@ impl Terms {
             Doubt::Sent(grace) => grace,
             Doubt::Clear => pod.window.grace_to_send(now),
         };
-        let patience = match (call, pod.on_blocked) {
-            (Call::Evict, OnBlocked::Delete) => {
-                pod.delete_from().max(now + PATIENCE_AFTER_LAST_START)
-            }
-            (Call::Evict, OnBlocked::Wait) | (Call::Delete(_), _) => deadline,
-        };
+        let limit = pod.limit_of(call, now, deadline);
         let reference = pod.view.pod.clone();
         let task = Task::Pod(reference.uid.clone());
         let request = match call {
             Call::Evict => Request::Evict(reference, grace),
             Call::Delete(_) => Request::Delete(reference, grace),
         };
+        pod.record.looked_up = None;
         pod.record.attempts += 1;
         pod.record.first_call.get_or_insert(now);
         pod.record.last_call = Some((call, now));
@@ -52,11 +61,7 @@ impl Terms {
             grace,
             sent: now,
         };
-        agenda.attempt(
-            task,
-            request,
-            Some(patience.min(now + CALL_TIMEOUT).min(deadline)),
-        );
+        agenda.attempt(task, request, Some(limit));
     }
 
     fn next_call(pod: &Pod, now: Moment) -> Call {

@@ -51,7 +51,7 @@ impl Flow {
     /// A call was accepted that was sent at `sent`.
     pub(super) fn handle_success(&mut self, sent: Moment, now: Moment) {
         if now.since(sent) > SLOW {
-            self.halve(now);
+            self.halve(sent, now);
         } else if self.halved.is_none() {
             self.allowed = (self.allowed + 1).min(self.most);
         }
@@ -64,14 +64,15 @@ impl Flow {
             FailureKind::Throttled(_) | FailureKind::ServerError | FailureKind::TimedOut
         );
         if is_distress || now.since(sent) > SLOW {
-            self.halve(now);
+            self.halve(sent, now);
         }
     }
 
-    fn halve(&mut self, now: Moment) {
+    /// What was sent before the last halving tells of the server as it was then.
+    fn halve(&mut self, sent: Moment, now: Moment) {
         if self
             .halved
-            .is_some_and(|halved| now < halved + HALVING_INTERVAL)
+            .is_some_and(|halved| now < halved + HALVING_INTERVAL || sent < halved)
         {
             return;
         }
@@ -118,6 +119,18 @@ mod tests {
         flow.handle_failure(&throttled(), later, later);
         assert_eq!(flow.allowed(later), 10);
         assert_eq!(flow.allowed(Moment::at_secs(100)), 64);
+    }
+
+    #[test]
+    fn answers_to_what_was_sent_before_a_halving_halve_no_further() {
+        let mut flow = Flow::new(64);
+        let at = Moment::at_secs;
+        flow.handle_success(at(0), at(10));
+        assert_eq!(flow.allowed(at(10)), 16);
+        flow.handle_success(at(9), at(19));
+        assert_eq!(flow.allowed(at(19)), 34);
+        flow.handle_success(at(11), at(21));
+        assert_eq!(flow.allowed(at(21)), 19);
     }
 
     #[test]

@@ -97,6 +97,19 @@ pub(super) struct Record {
     pub(super) hurries: u32,
     /// As long as its namespace may forbid it.
     pub(super) delete_not_before: Option<Moment>,
+    /// Its call was lost in a silence of the server: since when a list is to show whether it took effect.
+    pub(super) looked_up: Option<Moment>,
+    /// What the call under way, or the next one, follows.
+    pub(super) occasion: Occasion,
+}
+
+/// What a call follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Occasion {
+    #[default]
+    Ordinary,
+    /// One that was lost in a silence of the server. Should it be slow, it is so by itself, and is not cut short.
+    Silence,
 }
 
 /// Whether an earlier call may have taken effect unseen.
@@ -447,6 +460,19 @@ impl Pod {
             },
         };
         agenda.tell(Fact::Pod(self.fact(first_seen, now), news));
+    }
+
+    /// Until when the call under way may take.
+    pub(super) fn limit_of_call_under_way(&self, deadline: Moment) -> Option<Moment> {
+        match self.course {
+            Course::Calling { call, sent, .. } => Some(self.limit_of(call, sent, deadline)),
+            Course::Exempt(_)
+            | Course::Finished
+            | Course::Waiting
+            | Course::Answered { .. }
+            | Course::Stopping { .. }
+            | Course::Gone(_) => None,
+        }
     }
 
     pub(super) fn is_left(&self) -> bool {

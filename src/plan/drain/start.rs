@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use super::passage::{Course, Pod, Registered};
-use super::{Drain, JobPods, Pace, Terms};
+use super::{Drain, Pace, Terms};
 use crate::plan::budget::Window;
 use crate::plan::front::{BEFORE_LAST_START, Hold};
 use crate::plan::id::PodUid;
-use crate::plan::pod::{PodView, StartWish, Wave};
+use crate::plan::pod::{PodView, Wave};
 use crate::plan::task::{Agenda, Task};
 use crate::plan::time::Moment;
 
@@ -32,18 +32,9 @@ impl Terms {
         }
     }
 
-    fn is_late(&self, pod: &Pod) -> bool {
-        let is_job = pod
-            .view
-            .owner
-            .as_ref()
-            .is_some_and(|owner| owner.kind == "Job");
-        pod.view.start == StartWish::Late || is_job && self.job_pods == JobPods::Late
-    }
-
     /// When the first call for a pod is due as far as its own wish goes; none when that is at once.
     fn own_start(&self, pod: &Pod) -> Option<Moment> {
-        (self.is_late(pod) && self.pace == Pace::ToTheDeadline)
+        (pod.view.begins_late(self.job_pods) && self.pace == Pace::ToTheDeadline)
             .then(|| pod.window.last_start - LEAD)
     }
 

@@ -219,7 +219,7 @@ fn an_eviction_that_did_nothing_counts_as_a_refusal_of_a_pod_that_is_to_wait() {
     let mut stage = Stage::draining(waiting(), 30.0, vec![pod("web", 30)]);
     stage.answer_pod("web", Outcome::Done);
     stage.forward_to(8.0);
-    stage.answer(&super::next_list("100"), super::pods(vec![pod("web", 30)]));
+    stage.answer(&super::list_anew("100"), super::pods(vec![pod("web", 30)]));
     stage.watch(bookmark());
     stage.forward_to(35.0);
     assert_eq!(left(&stage), [LeftReason::Wait]);
@@ -262,4 +262,27 @@ fn the_kubelets_last_deletion_of_a_pod_that_waits_is_no_shortened_grace() {
     stage.forward_to(10.0);
     assert_eq!(stage.summary().pods.gone, 1);
     assert_eq!(stage.summary().grace_cut_seconds, 0);
+}
+
+#[test]
+fn a_pod_that_goes_while_its_turn_is_to_come_is_not_called_any_more() {
+    // Its name may be another's by now, and an eviction with a wrong UID spends the budget before it is refused.
+    let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 30)]);
+    stage.answer_pod("web", failed(FailureKind::BlockedByBudget, 429));
+    stage.watch(gone("web"));
+    stage.forward_to(100.0);
+    assert_eq!(stage.pod_calls(), []);
+}
+
+#[test]
+fn a_pod_that_goes_gives_back_its_slot_though_its_call_is_not_answered() {
+    // The server thinks ten seconds about the UID of a pending pod of the same name.
+    let policy = Policy {
+        max_in_flight: 1,
+        ..policy()
+    };
+    let mut stage = Stage::draining(policy, 120.0, vec![pod("a", 30), pod("b", 30)]);
+    assert_eq!(stage.pod_calls(), [("evict", "a", None)]);
+    stage.watch(gone("a"));
+    assert_eq!(stage.pod_calls(), [("evict", "b", None)]);
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::stage::{Stage, failed, node, policy, silent};
+use super::stage::{Stage, failed, node, policy, silent, wall};
 use crate::plan::action::{FailureKind, Outcome, Request};
 use crate::plan::fact::Fact;
-use crate::plan::node::{LabelWrite, NodeView};
+use crate::plan::node::{Annotation, CordonPatch, LabelWrite, NodeView, Scheduling};
 
 fn is_patch(request: &Request) -> bool {
     matches!(request, Request::Cordon(_))
@@ -134,4 +134,70 @@ fn a_label_that_is_there_is_left_alone_unless_it_says_false() {
             .map(|record| &record.label_before);
         assert_eq!(recorded, Some(&before.map(str::to_owned)), "{before:?}");
     }
+}
+
+/// The patch that is under way.
+fn patch(stage: &Stage) -> CordonPatch {
+    let requests = stage.open_requests().into_iter();
+    let mut patches = requests.filter_map(|request| match request {
+        Request::Cordon(patch) => Some(patch.clone()),
+        _ => None,
+    });
+    patches.next().expect("a patch is under way")
+}
+
+/// The node as this patch leaves it.
+fn patched(patch: &CordonPatch) -> NodeView {
+    NodeView {
+        scheduling: Scheduling::Cordoned,
+        exclusion_label: Some("true".to_owned()),
+        annotation: Annotation::Record(patch.record.clone().expect("a record")),
+        ..node()
+    }
+}
+
+#[test]
+fn a_deadline_that_moves_closer_is_written_into_the_annotation_and_nothing_else_changes() {
+    let mut stage = Stage::interrupted(policy(), 120.0);
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    let first = patch(&stage);
+    let record = first.record.clone().expect("a record");
+    assert_eq!(record.deadline, wall(125.0));
+    let cordoned = patched(&first);
+    stage.answer_first(is_patch, Outcome::Node(cordoned.clone()));
+    stage.forward_to(10.0);
+    assert_eq!(calls(&stage), 0);
+    stage.answer(&Request::ReadNotice, stage.notice(60.0));
+    // One that fails is tried again, and is nobody's worry: the node is out of service.
+    stage.answer(&Request::ReadNode, failed(FailureKind::ServerError, 500));
+    while calls(&stage) == 0 {
+        stage.forward_to_next_due();
+    }
+    stage.answer(&Request::ReadNode, Outcome::Node(cordoned));
+    let second = patch(&stage);
+    let mut expected = record;
+    expected.deadline = wall(70.0);
+    assert_eq!(second.record, Some(expected));
+    assert_eq!(second.label, LabelWrite::Keep);
+    let node = patched(&second);
+    stage.answer_first(is_patch, Outcome::Node(node));
+    assert_eq!(calls(&stage), 0);
+    assert_eq!(failures(&stage), []);
+    let cordoned = |fact: &Fact| matches!(fact, Fact::NodeCordoned { .. });
+    assert_eq!(stage.count(cordoned), 1);
+}
+
+#[test]
+fn a_deadline_that_moves_closer_while_the_node_is_patched_is_written_after_it() {
+    let mut stage = Stage::interrupted(policy(), 120.0);
+    stage.forward_to(9.0);
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    let first = patch(&stage);
+    stage.forward_to(10.0);
+    stage.answer(&Request::ReadNotice, stage.notice(60.0));
+    let cordoned = patched(&first);
+    stage.answer_first(is_patch, Outcome::Node(cordoned.clone()));
+    stage.answer(&Request::ReadNode, Outcome::Node(cordoned));
+    let second = patch(&stage).record.expect("a record");
+    assert_eq!(second.deadline, wall(70.0));
 }

@@ -2,7 +2,7 @@
 
 use super::stage::{Stage, failed, node, pod, policy, with_group};
 use crate::plan::action::{FailureKind, Outcome, Ports, Request, TargetState};
-use crate::plan::fact::{Fact, PodNews, TargetNews};
+use crate::plan::fact::{AgentState, Fact, PodNews, StopReason, TargetNews};
 use crate::plan::node::{CordonPatch, NodeView, SchedulingWrite};
 use crate::plan::{Effect, Mode, Policy};
 
@@ -41,6 +41,45 @@ fn an_observer_tells_of_the_notice_and_asks_nobody_anything() {
     let cluster = |request: &&Request| !matches!(request, Request::ReadNotice);
     assert_eq!(stage.open_requests().into_iter().filter(cluster).count(), 0);
     assert_eq!(stage.count(|fact| matches!(fact, Fact::Summary(_))), 1);
+}
+
+#[test]
+fn an_observer_idles_until_the_deadline_and_stops_as_asked_before_it() {
+    let observing = || Policy {
+        mode: Mode::Observe,
+        ..policy()
+    };
+    let mut stage = Stage::interrupted(observing(), 120.0);
+    stage.forward_to(130.0);
+    let states: Vec<AgentState> = stage
+        .facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::Heartbeat { state, .. } => Some(*state),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(states, [AgentState::Idle, AgentState::Idle]);
+    stage.forward_to(180.0);
+    let after = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::Heartbeat {
+                state: AgentState::After,
+                ..
+            }
+        )
+    };
+    assert_eq!(stage.count(after), 1);
+    for (asked_at, expected) in [(100.0, StopReason::Asked), (126.0, StopReason::Deadline)] {
+        let mut stage = Stage::interrupted(observing(), 120.0);
+        stage.forward_to(asked_at);
+        stage.planner.handle_stop();
+        stage.forward_to(asked_at);
+        let stops = |fact: &Fact| *fact == Fact::Stopping { reason: expected };
+        stage.collect();
+        assert_eq!(stage.count(stops), 1, "asked at {asked_at} s");
+    }
 }
 
 #[test]
@@ -84,7 +123,7 @@ fn beside_another_drainer_the_node_is_excluded_and_deregistered_and_no_pod_is_lo
         )
     };
     assert_eq!(stage.count(drains), 0);
-    let lists = |request: &&Request| matches!(request, Request::ListPods(_));
+    let lists = |request: &&Request| matches!(request, Request::ListPods(..));
     assert_eq!(stage.open_requests().into_iter().filter(lists).count(), 0);
 }
 

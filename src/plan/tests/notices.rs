@@ -8,6 +8,7 @@ use crate::plan::action::{FailureKind, Outcome, Request};
 use crate::plan::fact::{Fact, NoticeChange, PodNews};
 use crate::plan::node::{Annotation, NodeView};
 use crate::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
+use crate::plan::pod::BlockedWish;
 use crate::plan::time::WallTime;
 
 fn changes(stage: &Stage) -> Vec<(&NoticeChange, Option<WallTime>)> {
@@ -83,7 +84,7 @@ fn a_tightened_deadline_sends_the_pods_that_wait_and_leaves_the_others_alone() {
     let mut stage = Stage::draining(policy(), 120.0, listed);
     stage.answer_pod("stopping", Outcome::Done);
     stage.watch(seen(terminating("stopping", 30, 30, 5.0)));
-    stage.forward_to(9.9);
+    stage.forward_to(7.5);
     // Another call would not be due before five seconds have passed.
     stage.answer_pod("waiting", failed(FailureKind::TwoBudgets, 500));
     stage.forward_to(10.0);
@@ -91,7 +92,7 @@ fn a_tightened_deadline_sends_the_pods_that_wait_and_leaves_the_others_alone() {
     stage.answer(&Request::ReadNotice, stage.notice(100.0));
     let calls = [("evict", "calling", None), ("evict", "waiting", Some(92))];
     assert_eq!(stage.pod_calls(), calls);
-    stage.forward_to(14.0);
+    stage.forward_to(10.4);
     assert_eq!(stage.pod_calls(), calls);
 }
 
@@ -210,4 +211,29 @@ fn a_stale_notice_breaks_no_budget() {
             .collect();
         assert_eq!(told, [delete_in], "{left} s left");
     }
+}
+
+#[test]
+fn a_call_under_way_is_given_up_when_a_deadline_that_moved_closer_says_so() {
+    let mut stage = Stage::draining(policy(), 120.0, vec![pod("web", 600)]);
+    stage.forward_to(7.0);
+    stage.answer_pod("web", failed(FailureKind::BlockedByBudget, 429));
+    let namespace = Request::ReadNamespace("shop".to_owned());
+    stage.answer(&namespace, Outcome::Namespace(BlockedWish::AsConfigured));
+    stage.forward_to_next_pod_call();
+    let sent = stage.at;
+    assert!((7.8..8.3).contains(&sent), "{sent} s");
+    let [("evict", "web", Some(grace))] = stage.pod_calls()[..] else {
+        panic!("{:?}", stage.pod_calls());
+    };
+    stage.forward_to(10.0);
+    // L is 78 - 8 - 60 = 10 s, two seconds after that call was sent: it has until then, and what follows repeats its grace.
+    stage.answer(&Request::ReadNotice, stage.notice(68.0));
+    assert_eq!(stage.pod_calls(), [("evict", "web", Some(grace))]);
+    stage.forward_to(sent + 2.0 - 0.01);
+    assert_eq!(stage.pod_calls(), [("evict", "web", Some(grace))]);
+    stage.forward_to_next_due();
+    stage.forward_to_next_pod_call();
+    assert!(stage.at < sent + 2.3, "{} s", stage.at);
+    assert_eq!(stage.pod_calls(), [("delete", "web", Some(grace))]);
 }

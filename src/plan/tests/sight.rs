@@ -1,13 +1,14 @@
 //! Seeing the pods: how patiently a broken LIST or WATCH is begun again, and when the watch is doubted.
 
 use super::stage::{
-    Stage, bookmark, failed, first_list, gone, next_list, pod, pods, policy, seen, silent,
+    Stage, bookmark, failed, first_list, gone, list_anew, next_list, pod, pods, policy, seen,
+    silent,
 };
 use crate::plan::action::{FailureKind, Outcome, Request};
 use crate::plan::fact::{Fact, PodNews};
 
 fn is_list(request: &Request) -> bool {
-    matches!(request, Request::ListPods(_))
+    matches!(request, Request::ListPods(..))
 }
 
 fn is_watch(request: &Request) -> bool {
@@ -35,7 +36,7 @@ fn wait_for_list(stage: &mut Stage) -> f64 {
 fn a_list_that_fails_is_asked_for_again_after_a_tenth_of_a_second_and_then_ever_later() {
     let mut stage = Stage::interrupted(policy(), 120.0);
     assert_eq!(stage.limit_of(is_list), Some(17.0));
-    for wait in [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0] {
+    for wait in [0.1, 0.2, 0.4, 0.8, 1.5, 1.5, 1.5] {
         stage.answer(&first_list(), failed(FailureKind::ServerError, 500));
         let waited = wait_for_list(&mut stage) / wait;
         assert!((0.8..=1.2).contains(&waited), "{waited} of {wait} s");
@@ -110,7 +111,7 @@ fn two_doubts_within_a_second_are_two_lists_a_second_apart() {
     stage.answer_pod("api", Outcome::Done);
     stage.forward_to(8.0);
     stage.answer(
-        &next_list("100"),
+        &list_anew("100"),
         pods(vec![pod("web", 30), pod("api", 30)]),
     );
     stage.forward_to(8.99);
@@ -139,7 +140,7 @@ fn a_pod_that_outlives_its_accepted_eviction_is_evicted_again_with_growing_patie
     for wait in [1.0, 2.0, 4.0] {
         stage.answer_pod("web", Outcome::Done);
         stage.forward_to(stage.at + 3.0);
-        stage.answer(&next_list("100"), pods(vec![pod("web", 30)]));
+        stage.answer(&list_anew("100"), pods(vec![pod("web", 30)]));
         let before = stage.at;
         stage.forward_to_next_pod_call();
         let waited = (stage.at - before) / wait;

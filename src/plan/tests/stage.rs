@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::plan::action::{
     Action, AttemptId, Failure, FailureKind, Finding, Freshness, Inquiry, MachineIdentity,
-    NodeEvent, NodeEventKind, Outcome, Ports, Request, Target, TargetState, WatchEvent,
+    NodeEvent, NodeEventKind, Outcome, Ports, Request, Route, Target, TargetState, WatchEvent,
 };
 use crate::plan::binding::{Binding, BindingApi, Labels, Service, TargetId};
 use crate::plan::budget::{Grace, Margins};
@@ -210,6 +210,15 @@ impl Stage {
         self.drain();
     }
 
+    /// Answers the youngest of several LISTs.
+    pub fn answer_youngest_list(&mut self, outcome: Outcome) {
+        let is_list = |request: &Request| matches!(request, Request::ListPods(..));
+        let index = self.open.iter().rposition(|(_, open, _)| is_list(open));
+        let (attempt, _, _) = self.open.remove(index.expect("a LIST is open"));
+        self.planner.handle_outcome(attempt, outcome, now(self.at));
+        self.drain();
+    }
+
     pub fn answer_pod(&mut self, name: &str, outcome: Outcome) {
         self.answer_first(
             |request| matches!(request, Request::Evict(pod, _) | Request::Delete(pod, _) if pod.name == name),
@@ -283,6 +292,14 @@ impl Stage {
         limit
     }
 
+    /// When each open request that `pick` picks is given up, in seconds after the start.
+    pub fn limits_of(&self, pick: impl Fn(&Request) -> bool) -> Vec<Option<f64>> {
+        let picked = self.open.iter().filter(|(_, request, _)| pick(request));
+        picked
+            .map(|(_, _, limit)| limit.map(|limit| limit.seconds_from(Moment::ORIGIN)))
+            .collect()
+    }
+
     /// When the planner wants to be woken next, in seconds after the start.
     pub fn due(&self) -> Option<f64> {
         let due = self.planner.poll_timeout();
@@ -316,6 +333,11 @@ impl Stage {
 
     pub fn count(&self, pick: impl Fn(&Fact) -> bool) -> usize {
         self.facts.iter().filter(|fact| pick(fact)).count()
+    }
+
+    /// Takes what the planner gives out without an input of ours.
+    pub fn collect(&mut self) {
+        self.drain();
     }
 
     fn drain(&mut self) {
@@ -514,12 +536,19 @@ pub fn pods(pods: Vec<PodView>) -> Outcome {
 
 /// The first LIST: whatever the server's cache has.
 pub fn first_list() -> Request {
-    Request::ListPods(Freshness::Cached)
+    Request::ListPods(Freshness::Cached, Route::Shared)
 }
 
 /// A LIST that follows: not older than what was seen of this version.
 pub fn next_list(version: &str) -> Request {
-    Request::ListPods(Freshness::NotOlderThan(ResourceVersion::new(version)))
+    let version = ResourceVersion::new(version);
+    Request::ListPods(Freshness::NotOlderThan(version), Route::Shared)
+}
+
+/// The same over a new connection: the old one was silent, or not believed.
+pub fn list_anew(version: &str) -> Request {
+    let version = ResourceVersion::new(version);
+    Request::ListPods(Freshness::NotOlderThan(version), Route::New)
 }
 
 pub fn seen(view: PodView) -> WatchEvent {

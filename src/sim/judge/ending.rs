@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::front::LET_GO;
 use super::{Judge, MOST_OTHER_CALLS, is_evictable, is_excluded};
 use crate::plan::time::Moment;
 use crate::sim::World;
@@ -18,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The last (de)registration begins five seconds before the deadline; a controller is waited for ten at most, and the
 /// bindings are asked for every four.
 const FOUND_AND_LEFT: Duration = Duration::from_secs(5 + 10 + 5);
+/// When the API server has been reachable for so long, a pod has been called again: a probe every two seconds finds that
+/// out, or a retry after two and a half, or, after ten probes, one after twelve. Then it has been seen, and called.
+const PATIENCE_FOR_PODS: Duration = Duration::from_secs(16);
 
 /// A verdict may not know of what happened this shortly before it.
 const NEWS_TAKE: Duration = Duration::from_secs(8);
@@ -25,6 +29,10 @@ const NEWS_TAKE: Duration = Duration::from_secs(8);
 impl Judge {
     /// Looks at the world after the deadline.
     pub fn conclude(&mut self, setting: &Setting, world: &World, weather: &Weather, now: Moment) {
+        if !setting.is_full() {
+            self.conclude_less(setting, world, weather, now);
+            return;
+        }
         for pod in world.cluster.everyone() {
             if pod.node == setting.node.name && is_evictable(pod) {
                 self.a_pod_gets_its_stop_signal_as_soon_as_the_weather_allows(
@@ -57,6 +65,7 @@ impl Judge {
         &self,
         weather: &Weather,
         services: &[Service],
+        patience: Duration,
         owed: impl Fn(Moment) -> (Moment, Moment),
     ) -> Option<Moment> {
         let chances = self.processes.values().filter_map(|process| {
@@ -68,9 +77,9 @@ impl Judge {
             loop {
                 let after = services
                     .iter()
-                    .map(|service| weather.clear_for(*service, from, PATIENCE, end))
+                    .map(|service| weather.clear_for(*service, from, patience, end))
                     .try_fold(from, |latest, after| after.map(|after| after.max(latest)))?;
-                let began = after - PATIENCE;
+                let began = after - patience;
                 if began <= from {
                     return Some(after);
                 }
@@ -97,14 +106,22 @@ impl Judge {
         let arrived = self.arrived_at(pod);
         let owed = |deadline| {
             let last_start = self.window(pod, deadline).last_start;
-            let from = match self.begins_before(pod) {
+            let is_held = !self.conditions.hibernates
+                && self.front.bound.iter().any(|bound| bound.holds(pod));
+            let lead = if is_held {
+                Some(LET_GO)
+            } else {
+                self.begins_before(pod)
+            };
+            let from = match lead {
                 _ if is_blocked => arrived.max(last_start).max(self.tightened),
                 Some(lead) => arrived.max(last_start - lead).max(self.tightened),
                 None => arrived,
             };
             (from, deadline)
         };
-        let Some(by) = self.fair_chance(weather, &[Service::Kubernetes], owed) else {
+        let Some(by) = self.fair_chance(weather, &[Service::Kubernetes], PATIENCE_FOR_PODS, owed)
+        else {
             return;
         };
         let stopped = pod.stopped_at();
@@ -154,7 +171,9 @@ impl Judge {
         now: Moment,
     ) {
         let services = [Service::Kubernetes];
-        let chance = self.fair_chance(weather, &services, |deadline| (Moment::ORIGIN, deadline));
+        let chance = self.fair_chance(weather, &services, PATIENCE, |deadline| {
+            (Moment::ORIGIN, deadline)
+        });
         let is_out = world.cluster.node().unschedulable && is_excluded(world);
         if chance.is_some() && !is_out && !self.survival.was_out_of_service {
             let rule = "the node is cordoned and excluded as soon as the weather allows";
@@ -163,7 +182,7 @@ impl Judge {
     }
 
     /// Both halves of a target count: an id alone leaves ports in service.
-    fn every_registered_port_is_draining_as_soon_as_the_weather_allows(
+    pub(super) fn every_registered_port_is_draining_as_soon_as_the_weather_allows(
         &mut self,
         setting: &Setting,
         world: &World,
@@ -175,12 +194,12 @@ impl Judge {
         }
         let named = [Service::Balancer, Service::Metadata];
         let owed = |deadline| (Moment::ORIGIN, deadline - Duration::from_secs(5));
-        let is_owed = self.fair_chance(weather, &named, owed).is_some();
+        let is_owed = self.fair_chance(weather, &named, PATIENCE, owed).is_some();
         // What only bindings name has to be found out first, and may be left to its controller for ten seconds.
         let found = [Service::Kubernetes, Service::Balancer, Service::Metadata];
         let owed = |deadline| (Moment::ORIGIN, deadline - FOUND_AND_LEFT);
         let is_owed_if_bound = !refuses_access(setting, Service::Kubernetes)
-            && self.fair_chance(weather, &found, owed).is_some();
+            && self.fair_chance(weather, &found, PATIENCE, owed).is_some();
         for (arn, group) in world.balancer.groups() {
             let is_bound = setting.front.bound(arn).is_some()
                 || setting
@@ -208,7 +227,7 @@ impl Judge {
     }
 
     /// Nobody is woken by silence.
-    fn a_process_that_lives_gives_its_verdict(&mut self, now: Moment) {
+    pub(super) fn a_process_that_lives_gives_its_verdict(&mut self, now: Moment) {
         let silent = self.processes.iter().find_map(|(id, process)| {
             let (saw, deadline) = (process.saw?, process.deadline?);
             let lived = process.ended.is_none_or(|ended| ended > deadline);
@@ -222,7 +241,7 @@ impl Judge {
     }
 
     /// A completed drain leaves nobody, and an incomplete one somebody.
-    fn a_summary_counts_what_it_says(&mut self, now: Moment) {
+    pub(super) fn a_summary_counts_what_it_says(&mut self, now: Moment) {
         let summaries = self
             .processes
             .values()
@@ -257,10 +276,10 @@ impl Judge {
     }
 
     /// Lists, watches, patches and events cost the server more than evictions do.
-    fn calls_that_are_not_about_pods_are_few(&mut self, world: &World, now: Moment) {
+    pub(super) fn calls_that_are_not_about_pods_are_few(&mut self, world: &World, now: Moment) {
         let others = world.journal.calls().iter().filter(|call| {
             call.service == Service::Kubernetes
-                && !["evict", "delete", "patch pod status"].contains(&call.verb)
+                && !["evict", "delete", "patch pod status", "review access"].contains(&call.verb)
         });
         let (count, processes) = (others.count(), self.processes.len().max(1));
         if count > MOST_OTHER_CALLS * processes {

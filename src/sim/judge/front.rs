@@ -13,7 +13,7 @@ use crate::sim::ports::{PodCall, PodVerb};
 use crate::sim::setting::Setting;
 
 /// From a pod's last useful moment back to when it is let go at the latest.
-const LET_GO: Duration = Duration::from_secs(2);
+pub(super) const LET_GO: Duration = Duration::from_secs(2);
 
 /// What has been found out within this time of the first sight of the notice is known to all of the agent.
 const FOUND_OUT: Duration = Duration::from_secs(2);

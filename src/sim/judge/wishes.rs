@@ -8,6 +8,7 @@ use crate::plan::drain::{JobPods, OnBlocked};
 use crate::plan::pod::{BlockedWish, StartWish};
 use crate::plan::time::Moment;
 use crate::sim::World;
+use crate::sim::cluster::Writes;
 use crate::sim::pod::{Pod, Signal, Way};
 use crate::sim::ports::PodCall;
 
@@ -72,7 +73,11 @@ impl Judge {
         let Some(deadline) = self.deadline_of(call.process) else {
             return;
         };
-        let is_free = !is_critical(pod) || pod.deletion.is_some() || self.conditions.hibernates;
+        // In a rehearsal nobody goes: an eviction that is accepted is as good as done.
+        let is_free = !is_critical(pod)
+            || pod.deletion.is_some()
+            || self.conditions.hibernates
+            || call.writes == Writes::DryRun;
         if is_free || world.cluster.has_lagged() {
             return;
         }

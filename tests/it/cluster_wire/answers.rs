@@ -22,7 +22,8 @@ async fn a_429_with_a_disruption_budget_as_cause_is_the_budget_whatever_it_says_
     assert_eq!((refusal, status), (Refusal::Budget, 429));
     assert_eq!(
         message,
-        "Cannot evict pod as it would violate the pod's disruption budget."
+        "Cannot evict pod as it would violate the pod's disruption budget. \
+         The disruption budget web needs 3 healthy pods and has 3 currently"
     );
     let unobserved = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Cannot evict pod as it would violate the pod's disruption budget.","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web is still being processed by the server."}],"retryAfterSeconds":10},"code":429}"#;
     let reply = json(429, unobserved).with("Retry-After", "10");

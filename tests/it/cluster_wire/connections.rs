@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -30,10 +30,42 @@ use super::cluster_from;
 /// Evictions at once: more than the planner starts with.
 const MANY: usize = 40;
 
+/// What the server saw, in its order.
+type Journal = Arc<Mutex<Vec<Seen>>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Request,
+    Answered,
+    /// The client does not wait any more.
+    Reset,
+}
+
+/// One request at the server, until it is answered or dropped.
+struct Open(Journal, Seen);
+
+impl Open {
+    fn begin(journal: Journal) -> Self {
+        journal.lock().expect("no panic").push(Seen::Request);
+        Self(journal, Seen::Reset)
+    }
+
+    fn answer(&mut self) {
+        self.1 = Seen::Answered;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.lock().expect("no panic").push(self.1);
+    }
+}
+
 /// A TLS server that answers 201 to everything, once as many requests are open as it waits for.
 struct SecureServer {
     port: u16,
     connections: Arc<AtomicUsize>,
+    journal: Journal,
     home: TempDir,
 }
 
@@ -51,16 +83,19 @@ impl SecureServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let connections = Arc::new(AtomicUsize::new(0));
+        let journal = Journal::default();
         let accepting = accept(
             listener,
             TlsAcceptor::from(Arc::new(config)),
             Arc::new(Barrier::new(together)),
             connections.clone(),
+            journal.clone(),
         );
         tokio::spawn(accepting);
         Self {
             port,
             connections,
+            journal,
             home,
         }
     }
@@ -94,10 +129,12 @@ async fn accept(
     acceptor: TlsAcceptor,
     together: Arc<Barrier>,
     connections: Arc<AtomicUsize>,
+    journal: Journal,
 ) {
     while let Ok((stream, _)) = listener.accept().await {
         connections.fetch_add(1, Ordering::SeqCst);
         let (acceptor, together) = (acceptor.clone(), together.clone());
+        let journal = journal.clone();
         tokio::spawn(async move {
             // A client that does not trust us hangs up here.
             let Ok(stream) = acceptor.accept(stream).await else {
@@ -105,8 +142,12 @@ async fn accept(
             };
             let answer = service_fn(move |_: Request<Incoming>| {
                 let together = together.clone();
+                let journal = journal.clone();
                 async move {
+                    // In the request's own task, which runs after those that were woken before it came.
+                    let mut open = Open::begin(journal);
                     together.wait().await;
+                    open.answer();
                     let response = Response::builder().status(201);
                     Ok::<_, Infallible>(response.body(created()).expect("an answer"))
                 }
@@ -232,4 +273,47 @@ async fn calls_to_a_server_that_accepts_and_says_nothing_all_fail_before_they_wo
         assert!(matches!(error, ClusterError::Unreachable(_)), "{error:?}");
     }
     drop(listener);
+}
+
+#[tokio::test]
+async fn a_new_connection_is_opened_when_that_is_asked_for_and_then_shared() {
+    let server = SecureServer::for_name("127.0.0.1", 1).await;
+    let cluster = server.cluster_at(server.port, "").await;
+    let evict = async |count| {
+        let pods: Vec<PodRef> = (0..count).map(pod).collect();
+        for result in join_all(pods.iter().map(|pod| cluster.evict(pod, None))).await {
+            result.expect("an eviction");
+        }
+    };
+    evict(4).await;
+    assert_eq!(server.connections(), 1);
+    cluster.change_connection().await;
+    evict(4).await;
+    assert_eq!(server.connections(), 2);
+    // Not one for each doubt: at most every five seconds.
+    cluster.change_connection().await;
+    evict(4).await;
+    assert_eq!(server.connections(), 2);
+}
+
+/// As the loop does it: the attempt is aborted, and the next one is started without a wait.
+#[tokio::test]
+async fn a_call_that_is_given_up_is_reset_before_it_is_made_again() {
+    // The barrier holds the first request, and lets the second one pass.
+    let server = SecureServer::for_name("127.0.0.1", 2).await;
+    let cluster = Arc::new(server.cluster_at(server.port, "").await);
+    let evict = || {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { cluster.evict(&pod(0), None).await })
+    };
+    let first = evict();
+    while server.journal.lock().expect("no panic").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    first.abort();
+    let second = evict().await;
+    second.expect("no panic").expect("an eviction");
+    let journal = server.journal.lock().expect("no panic");
+    let expected = [Seen::Request, Seen::Reset, Seen::Request, Seen::Answered];
+    assert_eq!(journal[..], expected);
 }

@@ -21,14 +21,16 @@ use spot_interrupt_handler::plan::id::{
     BootId, InstanceId, PodRef, PodUid, ResourceVersion, TargetGroupArn,
 };
 use spot_interrupt_handler::plan::node::{
-    Annotation, CordonOwner, CordonPatch, LabelWrite, NodeView, UndoPatch,
+    Annotation, CordonOwner, CordonPatch, LabelWrite, NodeView, SchedulingWrite, UndoPatch,
 };
 use spot_interrupt_handler::plan::notice::{AnnouncedAction, Announcement, InterruptionAction};
 use spot_interrupt_handler::plan::pod::{BlockedWish, PodView, StartWish};
+use spot_interrupt_handler::plan::preflight::{Access, Permission};
 use spot_interrupt_handler::ports::{
     Balancer, BalancerError, Cluster, ClusterError, Metadata, MetadataError, Refusal,
 };
 use spot_interrupt_handler::report::{Level, Line, Outlet};
+use spot_interrupt_handler::sim::cluster::Writes;
 use spot_interrupt_handler::sim::node::NodePatch;
 use spot_interrupt_handler::sim::ports::{PodVerb, SimBalancer, SimCluster, SimMetadata, Way};
 use spot_interrupt_handler::sim::setting::Setting;
@@ -81,6 +83,10 @@ pub enum Defect {
     GivesBackTooSoon,
     NeverGivesBack,
     DrainsOnAfterItsSleep,
+    LooksThoughItObserves,
+    RehearsesForGood,
+    DrainsBesideAnother,
+    CordonsBesideAnother,
 }
 
 const ONE_SIGNAL: &str = "a pod gets one stop signal";
@@ -95,7 +101,7 @@ const FOREIGN: &str = "nothing foreign is undone";
 const ONE_VERDICT: &str = "there is one verdict for each process";
 
 /// Every defect, and the rule that notices it.
-pub const DEFECTS: [(Defect, &str); 44] = [
+pub const DEFECTS: [(Defect, &str); 48] = [
     (
         Defect::ForgetsTheUid,
         "every call about a pod carries its UID",
@@ -203,6 +209,19 @@ pub const DEFECTS: [(Defect, &str); 44] = [
         Defect::DrainsOnAfterItsSleep,
         "after a wake past the deadline no pod is called",
     ),
+    (
+        Defect::LooksThoughItObserves,
+        "an observer asks nobody but the metadata service",
+    ),
+    (Defect::RehearsesForGood, "a rehearsal changes nothing"),
+    (
+        Defect::DrainsBesideAnother,
+        "who leaves the pods to another calls none",
+    ),
+    (
+        Defect::CordonsBesideAnother,
+        "who leaves the pods to another cordons nothing",
+    ),
 ];
 
 impl Defect {
@@ -255,6 +274,10 @@ impl Defect {
             Self::GivesBackTooSoon => "takes every record for one of an earlier boot",
             Self::NeverGivesBack => "says that it gives the node back, and does not",
             Self::DrainsOnAfterItsSleep => "does not see that the notice is gone",
+            Self::LooksThoughItObserves => "looks at the node although it only observes",
+            Self::RehearsesForGood => "forgets that it only rehearses",
+            Self::DrainsBesideAnother => "evicts pods that are another's business",
+            Self::CordonsBesideAnother => "cordons a node that is another's business",
         }
     }
 }
@@ -274,14 +297,19 @@ impl Cast for Crooked {
         setting: &Setting,
     ) -> Ports<CrookedMetadata, CrookedCluster, CrookedBalancer> {
         let honest = Honest.ports(way, setting);
+        let mut cluster = honest.cluster;
+        if self.0 == Defect::RehearsesForGood {
+            cluster.writes = Writes::Real;
+        }
         Ports {
             metadata: CrookedMetadata {
                 honest: honest.metadata,
+                cluster: cluster.clone(),
                 defect: self.0,
                 seen: Mutex::default(),
             },
             cluster: CrookedCluster {
-                honest: honest.cluster,
+                honest: cluster,
                 defect: self.0,
                 given_up: Mutex::default(),
             },
@@ -304,6 +332,7 @@ impl Cast for Crooked {
 
 pub struct CrookedMetadata {
     honest: SimMetadata,
+    cluster: SimCluster,
     defect: Defect,
     seen: Mutex<Option<Announcement>>,
 }
@@ -324,6 +353,10 @@ impl Metadata for CrookedMetadata {
                 seen.server_date = None;
             }
             return Ok(current);
+        }
+        if self.defect == Defect::LooksThoughItObserves && notice.is_some() {
+            // Whatever comes of it.
+            let _ = self.cluster.node().await;
         }
         Ok(notice.map(|notice| match self.defect {
             Defect::TakesHibernationsForTerminations => Announcement {
@@ -453,6 +486,13 @@ impl Cluster for CrookedCluster {
         }
         match (self.defect, &mut patch.record) {
             (Defect::ForgetsTheCordon, _) => return self.honest.node().await,
+            (Defect::CordonsBesideAnother, _) => patch.scheduling = SchedulingWrite::Cordon,
+            (Defect::DrainsBesideAnother, _) => {
+                let (pods, _) = self.honest.pods(&Freshness::Cached).await?;
+                if let Some(view) = pods.first() {
+                    self.honest.evict(&view.pod, None).await?;
+                }
+            }
             (Defect::ForgetsTheLabel, _) => patch.label = LabelWrite::Keep,
             (Defect::ClaimsEveryCordon, Some(record)) => record.cordon = CordonOwner::Us,
             (Defect::ForgetsItsCordon, Some(record)) => {
@@ -529,6 +569,10 @@ impl Cluster for CrookedCluster {
         self.honest.mark_disruption(pod).await
     }
 
+    async fn review_access(&self, permission: &Permission) -> Result<Access, ClusterError> {
+        self.honest.review_access(permission).await
+    }
+
     async fn namespace(&self, name: &str) -> Result<BlockedWish, ClusterError> {
         let wish = self.honest.namespace(name).await?;
         Ok(match self.defect {
@@ -556,6 +600,10 @@ impl Cluster for CrookedCluster {
             _ => {}
         }
         Ok(services)
+    }
+
+    async fn change_connection(&self) {
+        self.honest.change_connection().await;
     }
 
     async fn publish(&self, event: &NodeEvent) -> Result<(), ClusterError> {

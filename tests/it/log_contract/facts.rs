@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use spot_interrupt_handler::plan::Policy;
 use spot_interrupt_handler::plan::binding::NamespacedName;
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::fact::{
@@ -13,6 +14,7 @@ use spot_interrupt_handler::plan::fact::{
 use spot_interrupt_handler::plan::id::{InstanceId, PodRef, PodUid, TargetGroupArn};
 use spot_interrupt_handler::plan::notice::Origin;
 use spot_interrupt_handler::plan::pod::{Owner, Wave};
+use spot_interrupt_handler::plan::preflight::permissions_needed;
 use spot_interrupt_handler::plan::time::WallTime;
 
 const TIME: WallTime = WallTime::from_millis(1_800_000_120_000);
@@ -37,7 +39,18 @@ pub fn of_the_agent() -> Vec<Fact> {
             error: error(),
         },
         Fact::ApiRecovered { since: ELAPSED },
+        Fact::PreflightPassed,
     ];
+    let needed = permissions_needed(&Policy::default());
+    let forbidden = || Some("not even to ask".to_owned());
+    facts.extend(
+        [
+            (needed.clone(), None),
+            (needed, forbidden()),
+            (Vec::new(), forbidden()),
+        ]
+        .map(|(missing, reason)| Fact::PreflightFailed { missing, reason }),
+    );
     facts.extend([Origin::Begun, Origin::Resumed].map(|origin| Fact::Started { origin }));
     let states = [AgentState::Idle, AgentState::Draining, AgentState::After];
     facts.extend(states.map(|state| Fact::Heartbeat {
