@@ -5,8 +5,8 @@ use std::error::Error;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_elasticloadbalancingv2::types::{
-    TagDescription, TargetGroup, TargetHealth, TargetHealthReasonEnum, TargetHealthStateEnum,
-    TargetTypeEnum,
+    ProtocolEnum, TagDescription, TargetGroup, TargetHealth, TargetHealthReasonEnum,
+    TargetHealthStateEnum, TargetTypeEnum,
 };
 
 use crate::plan::action::TargetState;
@@ -16,7 +16,7 @@ use crate::ports::BalancerError;
 
 /// A group of a listing; none when its ARN is none.
 pub(super) fn listed(group: &TargetGroup) -> Option<ListedGroup> {
-    let protocol = group.protocol().map(|protocol| protocol.as_str());
+    let protocol = group.protocol().map(ProtocolEnum::as_str);
     Some(ListedGroup {
         arn: TargetGroupArn::parse(group.target_group_arn()?).ok()?,
         target_type: match group.target_type() {

@@ -23,11 +23,12 @@ impl Proxy {
     /// # Errors
     /// When the URL is none, or of something else than HTTP.
     pub fn parse(url: &str, exceptions: Option<&str>) -> Result<Self, UnusableProxy> {
-        let url = match url.contains("://") {
-            true => url.to_owned(),
-            false => format!("http://{url}"),
+        let whole = if url.contains("://") {
+            url.to_owned()
+        } else {
+            format!("http://{url}")
         };
-        let url: Uri = url.parse().map_err(|_| UnusableProxy)?;
+        let url: Uri = whole.parse().map_err(|_| UnusableProxy)?;
         let config = ProxyConfig::https(url).map_err(|_| UnusableProxy)?;
         Ok(Self {
             config: match exceptions {

@@ -95,11 +95,11 @@ fn every_line_of_the_report() -> Vec<String> {
     let [whole, bare] = [identity(true), identity(false)];
     for cluster in [None, Some("production")] {
         let outlet = Box::new(kept.clone());
-        let mut base = base(cluster);
+        let mut unchanging = base(cluster);
         if cluster.is_none() {
-            base.configuration.discover.clear();
+            unchanging.configuration.discover.clear();
         }
-        let reporter = Reporter::new(base, Level::Info, outlet, NOW.at);
+        let reporter = Reporter::new(unchanging, Level::Info, outlet, NOW.at);
         reporter.report_panic("index out of bounds", "src/plan.rs:1:1", NOW);
         reporter.report_standstill(Duration::from_secs(60), NOW);
         for identity in [None, Some(&whole), Some(&bare)] {

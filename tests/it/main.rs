@@ -11,9 +11,10 @@ mod conformance;
 mod control_plane;
 mod control_plane_smoke;
 mod defects;
-// What the tests leave over of these two, the figures use.
 #[allow(dead_code)]
 mod discovery;
+// What the tests leave over of these two, the figures use.
+#[allow(dead_code)]
 mod dockerfile;
 mod faults;
 mod flags;
@@ -26,6 +27,7 @@ mod log_schema;
 mod manifests;
 mod metadata;
 mod metadata_wire;
+mod moto;
 mod operations;
 mod outage;
 mod picture;

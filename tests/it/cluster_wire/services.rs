@@ -132,7 +132,7 @@ async fn only_services_that_lead_from_outside_or_to_pods_are_kept() {
         service
     };
     let node_port = object!([{"port": 80, "nodePort": 30_080}]);
-    let services = listed(&[
+    let kept = listed(&[
         named(
             "behind-addresses",
             object!({"selector": {"app": "web"}, "ports": clusterwide}),
@@ -157,12 +157,12 @@ async fn only_services_that_lead_from_outside_or_to_pods_are_kept() {
         object!(7),
     ])
     .await;
-    let names: Vec<&str> = services
+    let left: Vec<&str> = kept
         .iter()
         .map(|service| service.name.name.as_str())
         .collect();
-    assert_eq!(names, ["behind-addresses", "endpoints-by-hand"]);
-    assert_eq!(services[1].selector, None);
+    assert_eq!(left, ["behind-addresses", "endpoints-by-hand"]);
+    assert_eq!(kept[1].selector, None);
 }
 
 /// What becomes of this reply as a list of bindings, and as one of Services.
