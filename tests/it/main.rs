@@ -11,6 +11,7 @@ mod conformance;
 mod control_plane;
 mod control_plane_smoke;
 mod defects;
+#[allow(dead_code)]
 mod discovery;
 // What the tests leave over of these two, the figures use.
 #[allow(dead_code)]

@@ -1,6 +1,6 @@
 //! Permissions: asked for one by one while there is no notice, and told once.
 
-use super::stage::{Stage, failed, now, policy, silent};
+use super::stage::{Stage, failed, node, now, policy, silent};
 use crate::plan::action::{FailureKind, Outcome, Request};
 use crate::plan::fact::Fact;
 use crate::plan::preflight::{Access, Permission, permissions_needed};
@@ -134,6 +134,7 @@ fn what_is_missing_is_named_exactly() {
 fn a_server_that_is_away_is_asked_again_ever_later_and_nothing_is_said_meanwhile() {
     let mut stage = arrived();
     stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
     let first = question(&stage);
     let before = stage.facts.len();
     let mut waits = Vec::new();

@@ -66,10 +66,10 @@ fn bindings_are_listed_within_thirty_seconds_of_the_start_and_what_they_name_is_
 
 #[test]
 fn without_the_api_of_bindings_nothing_is_found_and_nothing_is_said() {
-    let mut stage = idle(by_bindings(), None, 30.0);
-    for api in BindingApi::ALL {
-        let absent = failed(FailureKind::NotFound, 404);
-        answer(&mut stage, Inquiry::Bindings(api), absent);
+    let mut stage = Stage::before(by_bindings(), None).identified();
+    for _ in BindingApi::ALL {
+        let inquiry = next_question(&mut stage);
+        answer(&mut stage, inquiry, failed(FailureKind::NotFound, 404));
     }
     stage.forward_to(300.0);
     assert_eq!(questions(&stage), []);
@@ -79,10 +79,10 @@ fn without_the_api_of_bindings_nothing_is_found_and_nothing_is_said() {
 
 #[test]
 fn what_may_not_be_listed_is_told_once_and_not_asked_for_again_until_a_notice_comes() {
-    let mut stage = idle(by_bindings(), None, 30.0);
-    for api in BindingApi::ALL {
-        let denied = failed(FailureKind::Forbidden, 403);
-        answer(&mut stage, Inquiry::Bindings(api), denied);
+    let mut stage = Stage::before(by_bindings(), None).identified();
+    for _ in BindingApi::ALL {
+        let inquiry = next_question(&mut stage);
+        answer(&mut stage, inquiry, failed(FailureKind::Forbidden, 403));
     }
     let is_warning = |fact: &Fact| matches!(fact, Fact::TargetsUnresolved { .. });
     assert_eq!(stage.count(is_warning), 1);
