@@ -103,7 +103,10 @@ pub(super) struct Discovery {
 struct Tags {
     wanted: Vec<GroupTag>,
     step: TagStep,
+    pages: u32,
     unread: Vec<ListedGroup>,
+    /// So many of the next are asked for one by one: one of them is gone, which fails a call about all.
+    singly: usize,
     found: Vec<ListedGroup>,
 }
 
@@ -116,7 +119,7 @@ enum TagStep {
 
 /// A listing of more pages than this is going round in circles: an account has 3,000 target groups, 400 to the page, and
 /// may have been given ten times as many.
-const MOST_GROUPS: usize = 30_000;
+const MOST_PAGES: u32 = 75;
 
 impl Discovery {
     /// Begins to look, unless there is nothing to look for.
@@ -144,7 +147,9 @@ impl Discovery {
             tags: Tags {
                 wanted: policy.group_tags.clone(),
                 step: TagStep::Listing(None),
+                pages: 0,
                 unread: Vec::new(),
+                singly: 0,
                 found: Vec::new(),
             },
             bindings: BTreeMap::new(),
@@ -308,15 +313,25 @@ impl Discovery {
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        if failure.kind == FailureKind::NotFound {
+        match (failure.kind, topic) {
+            (FailureKind::NotFound, Topic::Groups) if self.tags.step == TagStep::Reading => {
+                self.tags.take_absence();
+                self.go_on_with_tags(agenda, now);
+                return;
+            }
             // The API is not installed: nobody keeps bindings here.
-            self.give_up(topic);
-            return;
-        }
-        if matches!(failure.kind, FailureKind::Forbidden | FailureKind::Invalid) {
-            self.warn(topic, failure, agenda);
-            self.give_up(topic);
-            return;
+            (FailureKind::NotFound, _) => {
+                self.give_up(topic);
+                return;
+            }
+            (FailureKind::Forbidden | FailureKind::Invalid, _) => {
+                self.warn(topic, failure, agenda);
+                self.give_up(topic);
+                return;
+            }
+            // It may be more than can be read, and then that stays so.
+            (FailureKind::Unreadable, _) => self.warn(topic, failure, agenda),
+            _ => {}
         }
         let failures = self.failures.entry(topic).or_default();
         *failures += 1;
@@ -635,23 +650,40 @@ impl Tags {
             .iter()
             .filter(|group| group.target_type == TargetType::Instance);
         self.unread.extend(on_nodes.cloned());
+        self.pages += 1;
         let goes_round = next.is_some() && self.step == TagStep::Listing(next.clone());
         self.step = match next {
-            Some(next) if !goes_round && self.unread.len() < MOST_GROUPS => {
-                TagStep::Listing(Some(next))
-            }
+            Some(next) if !goes_round && self.pages < MOST_PAGES => TagStep::Listing(Some(next)),
             Some(_) | None if self.unread.is_empty() => TagStep::Done,
             Some(_) | None => TagStep::Reading,
         };
     }
 
+    fn batch(&self) -> usize {
+        match self.singly {
+            0 => Inquiry::GROUPS_PER_CALL,
+            _ => 1,
+        }
+    }
+
+    /// One of the groups that were asked for is not there any more.
+    fn take_absence(&mut self) {
+        let asked = self.unread.len().min(self.batch());
+        if asked > 1 {
+            self.singly = asked;
+        } else {
+            self.take_tags(&[]);
+        }
+    }
+
     fn next_to_read(&self) -> Vec<TargetGroupArn> {
-        let next = self.unread.iter().take(Inquiry::GROUPS_PER_CALL);
+        let next = self.unread.iter().take(self.batch());
         next.map(|group| group.arn.clone()).collect()
     }
 
     fn take_tags(&mut self, tags: &[(TargetGroupArn, Vec<GroupTag>)]) {
-        let read = self.unread.len().min(Inquiry::GROUPS_PER_CALL);
+        let read = self.unread.len().min(self.batch());
+        self.singly = self.singly.saturating_sub(1);
         for group in self.unread.drain(..read) {
             let carries = |(arn, carried): &(TargetGroupArn, Vec<GroupTag>)| {
                 *arn == group.arn && self.wanted.iter().any(|tag| carried.contains(tag))

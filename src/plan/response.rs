@@ -49,6 +49,8 @@ pub(super) struct Response {
     targets: TargetsStep,
     effect: Effect,
     settling: Settling,
+    /// Whether target groups may still be found that nobody has named yet.
+    is_in_the_dark: bool,
     /// How many target groups the operator named, as long as there is no instance to name in them.
     unnamed: u32,
     verdict: VerdictStep,
@@ -121,6 +123,7 @@ impl Response {
             targets: TargetsStep::WaitingForInstance,
             effect,
             settling,
+            is_in_the_dark: false,
             unnamed: discovery.configured().len().try_into().unwrap_or(u32::MAX),
             verdict: VerdictStep::Pending,
             publish_failures: BTreeMap::new(),
@@ -193,6 +196,7 @@ impl Response {
     /// Lets pods go or has them wait, as the ways in to this node now stand; and registrations by address join the
     /// others when their pods are known.
     fn face(&mut self, discovery: &Discovery, agenda: &mut Agenda, now: Moment) {
+        self.is_in_the_dark = discovery.is_in_the_dark(agenda);
         if self.mode != Mode::Full {
             return;
         }
@@ -456,6 +460,7 @@ impl Response {
             && self.drain.is_empty()
             && self.cordon.done_at().is_some()
             && self.are_targets_settled()
+            && !self.is_in_the_dark
     }
 
     /// What every line of this interruption carries.

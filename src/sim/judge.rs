@@ -496,7 +496,8 @@ impl Judge {
         if claims && !self.claimed && self.was_cordoned_by_others {
             self.breaks(rule, "it claims another's".to_owned(), now);
         }
-        if !claims && self.claimed {
+        // Who leaves the cordon to another gives it up.
+        if !claims && self.claimed && self.mode == Mode::Full {
             self.breaks(rule, "it has forgotten that it is ours".to_owned(), now);
         }
         self.claimed |= claims;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::front::LET_GO;
 use super::{Judge, MOST_OTHER_CALLS, is_evictable, is_excluded};
+use crate::plan::Mode;
 use crate::plan::time::Moment;
 use crate::sim::World;
 use crate::sim::balancer::Registration;
@@ -207,7 +208,10 @@ impl Judge {
                     .gateway
                     .as_ref()
                     .is_some_and(|gateway| gateway.group == *arn);
-            let is_owed = if is_bound { is_owed_if_bound } else { is_owed };
+            // Who asks for no pods does not know their addresses.
+            let is_known =
+                setting.mode == Mode::Full || setting.front.bound(arn).is_some() || !is_bound;
+            let is_owed = is_known && if is_bound { is_owed_if_bound } else { is_owed };
             if !is_owed || !self.answers_for(arn) {
                 continue;
             }

@@ -349,3 +349,68 @@ fn a_listing_that_goes_round_in_circles_ends() {
     answer(&mut stage, two, page(&names, Some("2")));
     assert!(matches!(questions(&stage)[..], [Inquiry::Tags(_)]));
 }
+
+#[test]
+fn nothing_is_finished_as_long_as_groups_may_still_be_found() {
+    let mut stage = Stage::before(by_bindings(), None).identified();
+    let notice = stage.notice(120.0);
+    stage.answer(&Request::ReadNotice, notice);
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    stage.answer_first(
+        |request| matches!(request, Request::Cordon(_)),
+        Outcome::Node(node()),
+    );
+    stage.answer(&super::super::stage::first_list(), pods(vec![]));
+    let verdicts = |stage: &Stage| stage.count(|fact| matches!(fact, Fact::Verdict(..)));
+    answer(
+        &mut stage,
+        Inquiry::Bindings(BindingApi::AutoMode),
+        failed(FailureKind::NotFound, 404),
+    );
+    stage.forward_to(4.0);
+    assert_eq!(verdicts(&stage), 0);
+    answer(
+        &mut stage,
+        Inquiry::Bindings(BindingApi::Controller),
+        failed(FailureKind::NotFound, 404),
+    );
+    assert_eq!(verdicts(&stage), 1);
+}
+
+#[test]
+fn a_group_that_is_gone_hides_the_tags_of_no_other() {
+    let mut stage = Stage::before(by_tag(), None).identified();
+    next_question(&mut stage);
+    let names = ["a", "gone", "b"].map(str::to_owned);
+    answer(&mut stage, Inquiry::Groups(None), page(&names, None));
+    while let Some(Inquiry::Tags(asked)) = questions(&stage).first().cloned() {
+        let outcome = if asked.contains(&arn("gone")) {
+            failed(FailureKind::NotFound, 400)
+        } else {
+            let tags = asked.iter().map(|group| {
+                let tag = enabled("interrupt-handler/enabled");
+                (group.clone(), vec![tag])
+            });
+            Outcome::Found(Finding::Tags(tags.collect()))
+        };
+        answer(&mut stage, Inquiry::Tags(asked), outcome);
+    }
+    let found: Vec<&TargetGroupArn> = news(&stage)
+        .into_iter()
+        .map(|(target, _)| &target.group)
+        .collect();
+    assert_eq!(found, [&arn("a"), &arn("b")]);
+}
+
+#[test]
+fn two_pages_that_name_each_other_end_too() {
+    let mut stage = Stage::before(by_tag(), None).identified();
+    let mut pages = 0;
+    while let Inquiry::Groups(from) = next_question(&mut stage) {
+        pages += 1;
+        let next = if pages % 2 == 0 { "1" } else { "2" };
+        let names = ["web".to_owned()];
+        answer(&mut stage, Inquiry::Groups(from), page(&names, Some(next)));
+    }
+    assert!((70..80).contains(&pages), "{pages} pages");
+}
