@@ -193,7 +193,7 @@ impl Planner {
             | Task::Wake
             | Task::SecondWave => {}
             Task::Warm => Discovery::handle_warmed(&mut self.agenda, now.at),
-            Task::Discover(topic) => self.handle_discovered(topic, outcome, now),
+            Task::Discover(topic) => self.handle_discovered(topic, &outcome, now),
             Task::Reread => self.handle_reread(outcome, now),
             Task::Undo => {
                 self.note_api_health(&outcome, now.at);
@@ -555,12 +555,12 @@ impl Planner {
     }
 
     /// Something is known about the target groups that was not before.
-    fn handle_discovered(&mut self, topic: Topic, outcome: Outcome, now: Now) {
+    fn handle_discovered(&mut self, topic: Topic, outcome: &Outcome, now: Now) {
         if topic != Topic::Groups {
-            self.note_api_health(&outcome, now.at);
+            self.note_api_health(outcome, now.at);
         }
         self.discovery
-            .handle_outcome(topic, &outcome, &mut self.agenda, now.at);
+            .handle_outcome(topic, outcome, &mut self.agenda, now.at);
         if let Some(instance) = self.identity.as_ref().map(|identity| &identity.instance_id) {
             self.discovery.tell(instance, &mut self.agenda);
         }

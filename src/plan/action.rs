@@ -208,6 +208,7 @@ impl NodeEventKind {
 }
 
 /// What came of one attempt.
+#[allow(clippy::large_enum_variant)] // it is made and taken apart in one turn of the loop, and never kept in numbers
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Of [`Request::ReadNotice`]: the notice, or that there is none.
@@ -426,6 +427,7 @@ pub enum Route {
 }
 
 /// What a watch brings.
+#[allow(clippy::large_enum_variant)] // nearly all of them are the large one
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchEvent {
     /// The server has taken the watch.

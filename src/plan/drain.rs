@@ -314,12 +314,13 @@ impl Drain {
     }
 
     /// The target groups that pods have to wait for.
-    pub(super) fn awaited_groups(&self) -> BTreeSet<usize> {
+    pub(super) fn groups_that_hold(&self) -> BTreeSet<usize> {
         let waiting = self
             .pods
             .values()
             .filter(|pod| pod.course == Course::Waiting && pod.record.attempts == 0);
-        self.fronts.awaited(waiting.map(|pod| &pod.view))
+        let waiting: Vec<&PodView> = waiting.map(|pod| &pod.view).collect();
+        self.fronts.groups_before(&waiting)
     }
 
     /// The pods of DaemonSets: they stay to the end, and so do the registrations of their addresses.

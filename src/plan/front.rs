@@ -102,13 +102,10 @@ impl Fronts {
     }
 
     /// The target groups that one of these pods has to wait for.
-    pub(super) fn awaited<'a>(
-        &self,
-        pods: impl Iterator<Item = &'a PodView> + Clone,
-    ) -> BTreeSet<usize> {
+    pub(super) fn groups_before(&self, pods: &[&PodView]) -> BTreeSet<usize> {
         self.fronts
             .iter()
-            .filter(|front| pods.clone().any(|pod| front.leads_to(pod)))
+            .filter(|front| pods.iter().any(|pod| front.leads_to(pod)))
             .filter_map(|front| front.group)
             .collect()
     }

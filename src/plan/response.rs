@@ -212,7 +212,7 @@ impl Response {
         let fronts = Fronts::of(discovery, targets, agenda, self.begun);
         self.drain.face(fronts, agenda, now);
         if let TargetsStep::Begun(_, targets) = &mut self.targets {
-            targets.hold(self.drain.awaited_groups(), agenda, now);
+            targets.hold(self.drain.groups_that_hold(), agenda, now);
         }
     }
 

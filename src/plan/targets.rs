@@ -129,7 +129,7 @@ impl Targets {
         // In random order: agents that start together spread over the groups.
         let mut new: Vec<usize> = (before..self.groups.len()).collect();
         agenda.jitter().shuffle(&mut new);
-        let is_left = self.controller.is_worth_waiting_for(&self.terms, now);
+        let is_left = ControllerWatch::is_worth_waiting_for(&self.terms, now);
         for index in new {
             let Some(group) = self.groups.get_mut(index) else {
                 continue;

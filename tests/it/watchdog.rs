@@ -1,5 +1,6 @@
 //! A loop that stands still ends its process, with one line that keeps the log's contract.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
@@ -90,7 +91,7 @@ fn stand_still() {
             effect: Effect::Real,
             poll_interval_seconds: 5.0,
             imds_endpoint: String::new(),
-            discover: Default::default(),
+            discover: BTreeSet::default(),
             target_groups: 0,
         },
     };

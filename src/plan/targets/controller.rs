@@ -46,7 +46,7 @@ impl ControllerWatch {
     }
 
     /// Whether so much time is left that leaving groups to it costs nothing.
-    pub(super) fn is_worth_waiting_for(&self, terms: &Terms, now: Moment) -> bool {
+    pub(super) fn is_worth_waiting_for(terms: &Terms, now: Moment) -> bool {
         now + TIME_FOR_DIRECT_CALLS < terms.deadline
     }
 

@@ -156,7 +156,7 @@ fn a_controller_that_stops_in_the_middle_is_waited_for_ten_seconds_from_its_last
     }
     stage.forward_to(45.0);
     let done = look(&arn("web-7"));
-    assert_eq!(calls(&stage), [done.clone()]);
+    assert_eq!(calls(&stage), std::slice::from_ref(&done));
     stage.answer(&done, found(TargetState::Draining));
     // It is looked at again five seconds later; the others come ten after the listing that showed it.
     stage.forward_to(54.9);

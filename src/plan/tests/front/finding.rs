@@ -48,13 +48,13 @@ fn interrupt(stage: &mut Stage) {
     stage.answer(&Request::ReadNotice, notice);
 }
 
-fn with_bindings(bindings: Vec<Binding>) -> Option<Front> {
-    Some(front(bindings, TrafficPolicy::Cluster))
+fn with_bindings(bindings: Vec<Binding>) -> Front {
+    front(bindings, TrafficPolicy::Cluster)
 }
 
 #[test]
 fn bindings_are_listed_within_thirty_seconds_of_the_start_and_what_they_name_is_told_once() {
-    let stage = idle(by_bindings(), with_bindings(vec![binding()]), 300.0);
+    let stage = idle(by_bindings(), Some(with_bindings(vec![binding()])), 300.0);
     let told = news(&stage);
     assert_eq!(told.len(), 1);
     let (target, told) = told[0];
@@ -108,9 +108,7 @@ fn an_api_server_that_is_away_is_asked_again_until_it_answers() {
 
 #[test]
 fn what_was_known_is_dealt_with_at_once_when_the_api_server_is_away_at_the_notice() {
-    let mut policy = by_bindings();
-    policy.groups = Vec::new();
-    let mut stage = idle(policy, with_bindings(vec![binding()]), 40.0);
+    let mut stage = idle(by_bindings(), Some(with_bindings(vec![binding()])), 40.0);
     stage.front = None;
     interrupt(&mut stage);
     while calls(&stage).is_empty() {
@@ -122,8 +120,8 @@ fn what_was_known_is_dealt_with_at_once_when_the_api_server_is_away_at_the_notic
 
 #[test]
 fn a_binding_that_is_new_at_the_notice_joins_the_others() {
-    let mut stage = idle(by_bindings(), with_bindings(vec![]), 40.0);
-    stage.front = with_bindings(vec![binding()]);
+    let mut stage = idle(by_bindings(), Some(with_bindings(vec![])), 40.0);
+    stage.front = Some(with_bindings(vec![binding()]));
     interrupt(&mut stage);
     while calls(&stage).is_empty() {
         stage.forward_to_next_due();
@@ -137,7 +135,7 @@ fn a_binding_without_its_service_has_the_group_asked_for_our_ports() {
         service: named("gone"),
         ..binding()
     };
-    let mut stage = idle(by_bindings(), with_bindings(vec![orphan]), 40.0);
+    let mut stage = idle(by_bindings(), Some(with_bindings(vec![orphan])), 40.0);
     interrupt(&mut stage);
     while calls(&stage).is_empty() {
         stage.forward_to_next_due();
@@ -167,7 +165,7 @@ fn bindings_of_other_nodes_of_other_accounts_and_of_addresses_are_not_ours() {
         ..binding()
     };
     let bindings = vec![elsewhere, foreign, by_address];
-    let mut stage = idle(by_bindings(), with_bindings(bindings), 40.0);
+    let mut stage = idle(by_bindings(), Some(with_bindings(bindings)), 40.0);
     interrupt(&mut stage);
     stage.answer(&Request::ReadNode, Outcome::Node(node()));
     stage.answer_first(
@@ -222,7 +220,7 @@ fn the_address_of_a_daemon_set_pod_is_deregistered_by_us() {
         target_type: TargetType::Ip,
         ..binding()
     };
-    let mut stage = idle(by_bindings(), with_bindings(vec![by_address]), 40.0);
+    let mut stage = idle(by_bindings(), Some(with_bindings(vec![by_address])), 40.0);
     interrupt(&mut stage);
     let address: IpAddr = "10.0.1.7".parse().expect("an address");
     let gateway = PodView {

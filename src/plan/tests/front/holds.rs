@@ -37,12 +37,12 @@ fn first_pod(stage: &mut Stage) -> f64 {
 }
 
 /// Lets the group drain at the first look, and says when that was.
-fn drains(stage: &mut Stage, state: TargetState) -> f64 {
+fn drains(stage: &mut Stage, found_in: TargetState) -> f64 {
     let group = binding().group;
     while calls(stage).is_empty() {
         stage.forward_to_next_due();
     }
-    stage.answer(&look(&group), found(state));
+    stage.answer(&look(&group), found(found_in));
     stage.at - 5.0
 }
 
@@ -61,8 +61,8 @@ fn a_pod_behind_a_local_service_starts_when_its_group_has_settled() {
             (started - drained - settling).abs() < 1e-6,
             "{kind:?}: {started} s"
         );
-        let settled = |(_, news): &(_, &TargetNews)| **news == TargetNews::Settled;
-        assert!(news(&stage).iter().any(settled), "{kind:?}");
+        let has_settled = |(_, news): &(_, &TargetNews)| **news == TargetNews::Settled;
+        assert!(news(&stage).iter().any(has_settled), "{kind:?}");
     }
 }
 
