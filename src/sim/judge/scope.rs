@@ -88,9 +88,11 @@ impl Judge {
         if let Some(pod) = stopped {
             self.breaks(rule, format!("{} was touched", pod.name), now);
         }
+        // What has a binding may be deregistered by its controller: somebody else may have set the label.
         let mut targets = world
             .balancer
             .groups()
+            .filter(|(arn, _)| setting.front.bound(arn).is_none())
             .flat_map(|(_, group)| &group.targets);
         if let Some((target, _)) = targets.find(|(_, state)| **state != Registration::Healthy) {
             self.breaks(rule, format!("{} was deregistered", target.port), now);
