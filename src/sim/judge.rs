@@ -22,13 +22,13 @@ use super::ports::{PodCall, PodVerb, Witness};
 use super::refused::Refused;
 use super::setting::{FrontSetting, Setting};
 use crate::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation};
-use crate::plan::Mode;
 use crate::plan::binding::TargetId;
 use crate::plan::budget::{Grace, LONGEST_NOTICE, Margins, SHORTEST_PLAN, Window};
 use crate::plan::drain::{JobPods, OnBlocked};
 use crate::plan::id::{PodUid, TargetGroupArn};
 use crate::plan::node::{Annotation, CordonOwner};
 use crate::plan::time::{Moment, Now, WallTime};
+use crate::plan::{Effect, Mode};
 use crate::report::{Level, Line};
 use crate::sim::pod::{Signal, Volume};
 use undoing::Survival;
@@ -177,7 +177,9 @@ impl Judge {
                     .spells
                     .iter()
                     .any(|spell| spell.service == Service::Kubernetes),
-                knows_the_front: setting.is_steady() && setting.spells.is_empty(),
+                knows_the_front: setting.is_steady()
+                    && setting.spells.is_empty()
+                    && setting.effect == Effect::Real,
                 is_clear: setting.spells.is_empty() && !setting.ends_processes(),
             },
             setting: Box::new(setting.clone()),
@@ -579,6 +581,8 @@ impl Witness for Judge {
         self.survival.was_out_of_service |=
             world.cluster.node().unschedulable && is_excluded(world);
         self.nothing_foreign_is_undone(before, world, now);
+        // An open node is nobody's, whoever closed it before.
+        self.was_cordoned_by_others &= world.cluster.node().unschedulable;
         self.the_annotation_says_whose_the_cordon_is(world, now.at);
         self.what_others_wrote_on_the_node_stays(world, now.at);
     }

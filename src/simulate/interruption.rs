@@ -370,12 +370,17 @@ impl<'a, C: Cast> Play<'a, C> {
         let millis = asleep.as_millis().try_into().unwrap_or(i64::MAX);
         self.clock.set_by(millis);
         self.agent_clock.set_by(millis);
+        let planned = locked(&self.judge).last_deadline();
         self.stage.with(|world, now| {
             let notice = world.metadata.notice().map(|notice| ScheduledNotice {
                 appears: notice.appears - asleep,
                 ..*notice
             });
-            let is_over = notice.is_some_and(|notice| notice.takes_effect() <= now.at);
+            // A notice that had disappeared before is taken for carried out when the sleep was that long.
+            let is_over = notice.map_or_else(
+                || planned.is_some_and(|planned| planned <= now.at + asleep),
+                |notice| notice.takes_effect() <= now.at,
+            );
             match notice {
                 Some(notice) if !is_over => world.metadata.schedule(notice),
                 Some(_) | None => world.metadata.withdraw(),
