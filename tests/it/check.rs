@@ -146,7 +146,7 @@ async fn what_a_rehearsal_foretells_is_what_a_drain_then_does_and_it_changes_not
         )]
     );
     assert_eq!(output.status.code(), Some(3), "{foretold:#}");
-    assert!(findings(&foretold, "ok").contains(&"permissions: all 9 are there".to_owned()));
+    assert!(findings(&foretold, "ok").contains(&"permissions: all 12 are there".to_owned()));
     assert!(
         findings(&foretold, "ok")
             .contains(&"node: it is the instance i-0123456789abcdef0".to_owned())
