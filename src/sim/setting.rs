@@ -379,7 +379,11 @@ impl Setting {
         self.happenings.iter().any(|(_, happening)| {
             matches!(
                 happening,
-                Happening::Crash { .. } | Happening::Stop | Happening::SecondAgent
+                Happening::Crash { .. }
+                    | Happening::Stop
+                    | Happening::SecondAgent
+                    | Happening::Sleep { .. }
+                    | Happening::Reboot { .. }
             )
         })
     }

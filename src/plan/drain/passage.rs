@@ -179,11 +179,10 @@ impl Record {
             self.doubt = Doubt::Sent(grace);
         } else if matches!(
             failure.kind,
-            FailureKind::BlockedByBudget
-                | FailureKind::TwoBudgets
-                | FailureKind::NamespaceTerminating
+            FailureKind::BlockedByBudget | FailureKind::TwoBudgets
         ) {
-            // Had an earlier call taken effect, the pod would be terminating and no budget would be asked.
+            // Had an earlier call taken effect, the pod would be terminating and no budget would be asked. A terminating
+            // namespace says nothing of the kind: it refuses before the pod is looked at.
             self.doubt = Doubt::Clear;
         }
     }

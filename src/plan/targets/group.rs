@@ -111,7 +111,10 @@ impl Group {
         match self.known.ports {
             Ports::Only(port) => Some(vec![port]),
             Ports::All if self.has_been_looked_at || self.step == Step::Failed => {
-                Some(self.seen.iter().copied().collect())
+                // What drains already when it is first looked at led here as well.
+                let ended = self.settled.keys().copied().flatten();
+                let ports: BTreeSet<u16> = self.seen.iter().copied().chain(ended).collect();
+                Some(ports.into_iter().collect())
             }
             Ports::All => None,
         }

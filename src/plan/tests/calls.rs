@@ -286,3 +286,17 @@ fn a_pod_that_goes_gives_back_its_slot_though_its_call_is_not_answered() {
     stage.watch(gone("a"));
     assert_eq!(stage.pod_calls(), [("evict", "b", None)]);
 }
+
+#[test]
+fn in_a_terminating_namespace_a_deletion_repeats_the_grace_of_an_eviction_that_may_have_taken_effect()
+ {
+    let mut stage = Stage::draining(policy(), 120.0, vec![pod("slow", 600)]);
+    assert_eq!(stage.pod_calls(), [("evict", "slow", Some(112))]);
+    stage.answer_pod("slow", silent(FailureKind::Lost));
+    stage.forward_to_next_pod_call();
+    stage.forward_to(stage.at + 2.0);
+    // The namespace refuses before it looks at the pod, so nothing is known of the first call.
+    stage.answer_pod("slow", failed(FailureKind::NamespaceTerminating, 403));
+    stage.forward_to_next_pod_call();
+    assert_eq!(stage.pod_calls(), [("delete", "slow", Some(112))]);
+}

@@ -46,6 +46,8 @@ impl Judge {
     /// The machine has slept; whether through EC2's time.
     pub fn machine_wakes(&mut self, is_carried_out: bool, now: Moment) {
         self.survival.woke = Some(now);
+        // Its deadline is nearer than it was.
+        self.tightened = now;
         if is_carried_out {
             self.survival.carried_out.get_or_insert(now);
         }

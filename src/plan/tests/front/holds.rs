@@ -215,3 +215,19 @@ fn pods_that_are_registered_by_their_own_address_go_first() {
     let stage = interrupted(narrow, front, 120.0, vec![urgent, web("b", 5)]);
     assert_eq!(stage.pod_calls(), [("evict", "b", None)]);
 }
+
+#[test]
+fn a_group_that_drains_already_holds_the_pods_behind_all_its_ports() {
+    // An agent that was restarted: what was deregistered has not settled yet.
+    let bindings = vec![Binding {
+        service: super::named("not-known-yet"),
+        ..binding()
+    }];
+    let mut stage = interrupted(by_bindings(), local(bindings), 39.0, vec![web("a", 5)]);
+    let draining = super::super::stage::target(NODE_PORT, TargetState::Draining);
+    stage.answer(
+        &super::super::stage::describe(Ports::All),
+        Outcome::Targets(vec![draining]),
+    );
+    assert_eq!(stage.pod_calls(), []);
+}
