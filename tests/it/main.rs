@@ -38,3 +38,4 @@ mod sim_api;
 mod stage;
 mod tidy;
 mod watchdog;
+mod workflows;
