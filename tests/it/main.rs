@@ -16,6 +16,7 @@ mod discovery;
 // What the tests leave over of these two, the figures use.
 #[allow(dead_code)]
 mod dockerfile;
+mod documents;
 mod faults;
 mod flags;
 mod foretold;
