@@ -235,6 +235,7 @@ fn every_test_that_the_pages_of_the_deployment_name_is_there() {
         ("environments", ENVIRONMENTS),
         ("security", SECURITY),
         ("install", INSTALL),
+        ("coexistence", COEXISTENCE),
     ] {
         for code in text.split('`').skip(1).step_by(2) {
             let is_test = code.matches('_').count() >= 3
