@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::alerts::programs::program;
 
@@ -115,11 +115,7 @@ fn every_action_is_pinned_to_a_commit_and_says_which_version_that_is() {
 fn each_job_is_given_what_it_needs_and_a_workflow_nothing() {
     for (name, text) in workflows() {
         let workflow: Value = serde_saphyr::from_str(&text).expect("YAML");
-        assert_eq!(
-            workflow["permissions"],
-            Value::Object(Default::default()),
-            "{name}"
-        );
+        assert_eq!(workflow["permissions"], json!({}), "{name}");
         assert!(workflow["concurrency"]["group"].is_string(), "{name}");
         for (job, given) in jobs(&text) {
             let permissions = given["permissions"].as_object().expect(&job);
