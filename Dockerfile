@@ -1,5 +1,8 @@
 # syntax=docker/dockerfile:1
 
+# A stripped binary names none of its crates: the list of what is in the image is made of Cargo.lock.
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
+
 # A static binary of the build machine's own libc: nothing of the image is needed at run time but a CA bundle.
 FROM --platform=$TARGETPLATFORM rust:1.95-bookworm AS build
 ARG TARGETARCH

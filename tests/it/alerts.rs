@@ -5,7 +5,7 @@ mod expression;
 mod faults;
 mod page;
 mod pattern;
-mod programs;
+pub mod programs;
 mod scenario;
 mod vocabulary;
 

@@ -16,6 +16,7 @@ mod discovery;
 // What the tests leave over of these two, the figures use.
 #[allow(dead_code)]
 mod dockerfile;
+mod documents;
 mod faults;
 mod flags;
 mod foretold;
@@ -38,3 +39,4 @@ mod sim_api;
 mod stage;
 mod tidy;
 mod watchdog;
+mod workflows;

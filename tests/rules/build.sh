@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds one of the programs beside this file from its Go modules, once, and prints the path of the binary as the last line
-# on stdout: `promtool`, or `logql`, which evaluates the rules of a Loki ruler with Loki's own engine.
+# on stdout: `promtool`, `actionlint`, or `logql`, which evaluates the rules of a Loki ruler with Loki's own engine.
 #
 # They are kept under the checkout's cache (SIH_CACHE_DIR, else .cache) and under the user's, because neither `cargo clean`
-# nor a fresh clone should cost five minutes. SIH_PROMTOOL and SIH_LOGQL, the paths of such programs, replace the builds.
+# nor a fresh clone should cost five minutes. SIH_PROMTOOL, SIH_LOGQL and SIH_ACTIONLINT, the paths of such programs,
+# replace the builds.
 #
 # Exit codes: 0 there; 1 the build failed; 3 no Go and no such path.
 set -euo pipefail
@@ -12,6 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 name="$1"
 case "$name" in
   promtool) given="${SIH_PROMTOOL-}" package=github.com/prometheus/prometheus/cmd/promtool ;;
+  actionlint) given="${SIH_ACTIONLINT-}" package=github.com/rhysd/actionlint/cmd/actionlint ;;
   logql) given="${SIH_LOGQL-}" package=. ;;
   *) exit 1 ;;
 esac
@@ -22,10 +24,11 @@ if [ -n "$given" ]; then
   exit 0
 fi
 if ! command -v go >/dev/null; then
-  say "##############################################################"
-  say "# NO GO ON THIS MACHINE: the alert rules are not evaluated.  #"
-  say "# Install Go, or set SIH_PROMTOOL and SIH_LOGQL.             #"
-  say "##############################################################"
+  say "################################################################"
+  say "# NO GO ON THIS MACHINE: neither alert rules nor workflows are #"
+  say "# checked. Install Go, or set SIH_PROMTOOL, SIH_LOGQL and      #"
+  say "# SIH_ACTIONLINT.                                              #"
+  say "################################################################"
   exit 3
 fi
 

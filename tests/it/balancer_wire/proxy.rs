@@ -157,6 +157,25 @@ async fn the_host_is_that_of_the_groups_region_and_partition() {
 }
 
 #[tokio::test]
+async fn the_endpoint_is_of_the_kind_that_the_environment_asks_for() {
+    let call = format!("deregister={ARN}");
+    for (variable, host) in [
+        (
+            "AWS_USE_FIPS_ENDPOINT",
+            "elasticloadbalancing-fips.eu-west-1.amazonaws.com",
+        ),
+        (
+            "AWS_USE_DUALSTACK_ENDPOINT",
+            "elasticloadbalancing.eu-west-1.api.aws",
+        ),
+    ] {
+        let environment = [KEYS[0], KEYS[1], KEYS[2], (variable, "true")];
+        let (asked, _) = refused_by_proxy(&[&call], 1, &environment).await;
+        assert_eq!(asked, [format!("CONNECT {host}:443")]);
+    }
+}
+
+#[tokio::test]
 async fn credentials_of_a_web_identity_are_asked_for_in_the_partition_of_the_group() {
     let china = ARN
         .replace("arn:aws:", "arn:aws-cn:")

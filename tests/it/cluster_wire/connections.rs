@@ -63,6 +63,8 @@ impl Drop for Open {
 
 /// A TLS server that answers 201 to everything, once as many requests are open as it waits for.
 struct SecureServer {
+    /// Its address of loopback, as it stands in a URL.
+    host: &'static str,
     port: u16,
     connections: Arc<AtomicUsize>,
     journal: Journal,
@@ -80,7 +82,10 @@ impl SecureServer {
             .with_single_cert(vec![issued.cert.der().clone()], key.into())
             .expect("a key that fits");
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let host = if name == "::1" { "[::1]" } else { "127.0.0.1" };
+        let listener = TcpListener::bind(format!("{host}:0"))
+            .await
+            .expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let connections = Arc::new(AtomicUsize::new(0));
         let journal = Journal::default();
@@ -93,6 +98,7 @@ impl SecureServer {
         );
         tokio::spawn(accepting);
         Self {
+            host,
             port,
             connections,
             journal,
@@ -107,10 +113,11 @@ impl SecureServer {
 
     fn kubeconfig(&self, port: u16, more: &str) -> Source {
         let file: PathBuf = self.home.path().join("config");
+        let host = self.host;
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: here\n\
              contexts: [{{name: here, context: {{cluster: home}}}}]\n\
-             clusters: [{{name: home, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority: ca.pem{more}}}}}]\n"
+             clusters: [{{name: home, cluster: {{server: 'https://{host}:{port}', certificate-authority: ca.pem{more}}}}}]\n"
         );
         std::fs::write(&file, text).expect("a kubeconfig");
         Source::Kubeconfig {
@@ -170,6 +177,14 @@ fn pod(number: usize) -> PodRef {
         name: format!("web-{number}"),
         uid: PodUid::new(format!("uid-{number}")),
     }
+}
+
+#[tokio::test]
+async fn an_api_server_at_an_ipv6_address_is_reached_and_its_certificate_is_for_that_address() {
+    let server = SecureServer::for_name("::1", 1).await;
+    let cluster = server.cluster_at(server.port, "").await;
+    let evicted = cluster.evict(&pod(0), None).await;
+    evicted.expect("an eviction");
 }
 
 #[tokio::test]

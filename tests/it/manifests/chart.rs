@@ -314,3 +314,31 @@ async fn the_chart_is_as_helm_wants_it_and_its_page_names_every_value() {
     }
     assert_eq!(unnamed, Vec::<String>::new());
 }
+
+/// What a reader types to install it, on the pages that say so.
+#[tokio::test]
+async fn the_commands_that_install_the_chart_render() {
+    let Some(helm) = helm().await else {
+        return;
+    };
+    let pages = [
+        include_str!("../../../docs/install.md"),
+        include_str!("../../../deploy/helm/spot-interrupt-handler/README.md"),
+    ];
+    let pages = pages.concat().replace("\\\n", " ");
+    let start = "$ helm install spot-interrupt-handler deploy/helm/spot-interrupt-handler --namespace kube-system ";
+    let mut rendered = 0;
+    for rest in pages.lines().filter_map(|line| line.strip_prefix(start)) {
+        let mut words = rest.split_whitespace();
+        let mut values = Vec::new();
+        while let Some(word) = words.next() {
+            assert_eq!(word, "--set", "{rest}");
+            values.push(words.next().expect("a value"));
+        }
+        let manifests = template(&helm, "kube-system", &values).await;
+        let manifests = manifests.unwrap_or_else(|complaint| panic!("{rest}: {complaint}"));
+        assert!(manifests.contains("image: REGISTRY/spot-interrupt-handler:"));
+        rendered += 1;
+    }
+    assert_eq!(rendered, 4);
+}
