@@ -351,7 +351,7 @@ impl<'a, C: Cast> Play<'a, C> {
                     world
                         .cluster
                         .change_node(|node| node.boot = BootId::new("boot-2"));
-                    locked(&self.judge).machine_wakes(true, now.at);
+                    locked(&self.judge).machine_wakes(Duration::ZERO, true, now.at);
                 });
                 while !self.running.is_empty() {
                     self.crash(*back_after);
@@ -385,7 +385,7 @@ impl<'a, C: Cast> Play<'a, C> {
                 Some(notice) if !is_over => world.metadata.schedule(notice),
                 Some(_) | None => world.metadata.withdraw(),
             }
-            locked(&self.judge).machine_wakes(is_over, now.at);
+            locked(&self.judge).machine_wakes(asleep, is_over, now.at);
         });
     }
 

@@ -43,11 +43,14 @@ pub(super) struct Survival {
 }
 
 impl Judge {
-    /// The machine has slept; whether through EC2's time.
-    pub fn machine_wakes(&mut self, is_carried_out: bool, now: Moment) {
+    /// The machine has slept for so long; whether through EC2's time.
+    pub fn machine_wakes(&mut self, asleep: Duration, is_carried_out: bool, now: Moment) {
         self.survival.woke = Some(now);
-        // Its deadline is nearer than it was.
+        // Every deadline is nearer than it was, and may have come before anybody says so.
         self.tightened = now;
+        for process in self.processes.values_mut() {
+            process.deadline = process.deadline.map(|deadline| deadline - asleep);
+        }
         if is_carried_out {
             self.survival.carried_out.get_or_insert(now);
         }
