@@ -719,6 +719,7 @@ impl Planner {
         let inputs = wake.release();
         match wake.standing(response.interruption(), response.recording(), now.at) {
             Standing::Over => {
+                response.handle_slept_through(now.at);
                 self.handle_deadline(now.at);
                 return;
             }

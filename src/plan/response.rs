@@ -240,6 +240,11 @@ impl Response {
         self.tighten(deadline, announcement.time, agenda, now.at);
     }
 
+    /// The deadline came in the machine's sleep: whatever is told from here on is told after it.
+    pub(super) fn handle_slept_through(&mut self, now: Moment) {
+        self.interruption.deadline = self.interruption.deadline.min(now);
+    }
+
     /// The machine has slept: the deadline is where it was, and less is left.
     pub(super) fn handle_sleep(&mut self, deadline: Moment, agenda: &mut Agenda, now: Moment) {
         self.tighten(deadline, self.interruption.time, agenda, now);

@@ -118,6 +118,7 @@ fn after_a_wake_past_the_deadline_no_pod_is_called() {
         stage.answer(&Request::ReadNode, recorded());
         stage.answer(&Request::ReadNotice, notice);
         assert_eq!(stage.count(|fact| matches!(fact, Fact::Verdict(..))), 1);
+        assert!(seconds_left(&stage) <= 0.0, "{} s", seconds_left(&stage));
         stage.forward_to(130.0);
         assert_eq!(stage.pod_calls(), []);
     }
