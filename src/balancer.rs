@@ -172,8 +172,14 @@ impl Balancer for Elbv2 {
             .customize()
             .config_override(in_region_of(group))
             .send()
-            .await
-            .map_err(answer::error);
+            .await;
+        let result = match result {
+            // As with a deregistration: what cannot be a target is not registered.
+            Err(SdkError::ServiceError(refused)) if refused.err().is_invalid_target_exception() => {
+                return Ok(Vec::new());
+            }
+            result => result.map_err(answer::error),
+        };
         let output = self.renew_if_expired(result).await?;
         Ok(output
             .target_health_descriptions()

@@ -565,7 +565,7 @@ impl Planner {
             self.discovery.tell(instance, &mut self.agenda);
         }
         if let Phase::Responding(response) = &mut self.phase {
-            response.handle_discovered(topic, &self.discovery, &mut self.agenda, now.at);
+            response.handle_discovered(topic, outcome, &self.discovery, &mut self.agenda, now.at);
         }
     }
 
@@ -721,14 +721,13 @@ impl Planner {
             Standing::Over => {
                 response.handle_slept_through(now.at);
                 self.handle_deadline(now.at);
-                return;
             }
             Standing::Until(deadline) => {
                 response.handle_sleep(deadline, &mut self.agenda, now.at);
             }
             Standing::Unchanged => {}
         }
-        if !wake.has_heard_notice() {
+        if !wake.has_heard_notice() && matches!(self.phase, Phase::Responding(_)) {
             self.wake = Some(wake);
         }
         for input in inputs {

@@ -62,6 +62,15 @@ pub(super) enum Haste {
     Urgent,
 }
 
+/// Whether an answer is from before the notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// It is not, or the question has been put again.
+    Fresh,
+    /// It is.
+    Stale,
+}
+
 /// A registration that is to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KnownGroup {
@@ -91,6 +100,7 @@ pub(super) struct Discovery {
     tags: Tags,
     bindings: BTreeMap<BindingApi, Vec<Binding>>,
     services: Option<Vec<Service>>,
+    services_age: Age,
     node_labels: Option<Labels>,
     haste: Haste,
     failures: BTreeMap<Topic, u32>,
@@ -154,6 +164,7 @@ impl Discovery {
             },
             bindings: BTreeMap::new(),
             services: None,
+            services_age: Age::Fresh,
             node_labels: None,
             haste: Haste::Idle,
             failures: BTreeMap::new(),
@@ -175,6 +186,7 @@ impl Discovery {
     /// A notice is there: whatever may have changed is asked for again, and what was never known at last.
     pub(super) fn hurry(&mut self, agenda: &mut Agenda, now: Moment) {
         self.haste = Haste::Urgent;
+        self.services_age = Age::Stale;
         self.failures.clear();
         for topic in self.topics() {
             if topic != Topic::Groups || self.tags.step != TagStep::Done {
@@ -217,7 +229,10 @@ impl Discovery {
     fn ask(&mut self, topic: Topic, agenda: &mut Agenda, now: Moment) {
         let inquiry = match topic {
             Topic::Bindings(api) => Inquiry::Bindings(api),
-            Topic::Services => Inquiry::Services,
+            Topic::Services => {
+                self.services_age = Age::Fresh;
+                Inquiry::Services
+            }
             Topic::Groups => match &self.tags.step {
                 TagStep::Listing(from) => Inquiry::Groups(from.clone()),
                 TagStep::Reading => Inquiry::Tags(self.tags.next_to_read()),
@@ -297,7 +312,8 @@ impl Discovery {
     fn ask_for_services(&mut self, agenda: &mut Agenda, now: Moment) {
         let is_led_to = self.own_bindings().next().is_some() || !self.tags.found.is_empty();
         let task = Task::Discover(Topic::Services);
-        if is_led_to && !agenda.is_open(&task) && (self.services.is_none() || self.is_urgent()) {
+        let is_wanted = self.services.is_none() || self.services_age == Age::Stale;
+        if is_led_to && is_wanted && !agenda.is_open(&task) {
             self.ask(Topic::Services, agenda, now);
         }
     }
@@ -327,10 +343,16 @@ impl Discovery {
             (FailureKind::Forbidden | FailureKind::Invalid, _) => {
                 self.warn(topic, failure, agenda);
                 self.give_up(topic);
+                self.ask_for_services(agenda, now);
                 return;
             }
-            // It may be more than can be read, and then that stays so.
-            (FailureKind::Unreadable, _) => self.warn(topic, failure, agenda),
+            // It may be more than can be read, and then that stays so; a notice has it asked for once more.
+            (FailureKind::Unreadable, _) => {
+                self.warn(topic, failure, agenda);
+                if self.haste == Haste::Idle {
+                    return;
+                }
+            }
             _ => {}
         }
         let failures = self.failures.entry(topic).or_default();
@@ -404,9 +426,14 @@ impl Discovery {
         bindings_missing || self.services.is_none() && asked(Topic::Services)
     }
 
-    /// The groups that the operator named.
-    pub(super) fn configured(&self) -> &[ConfiguredGroup] {
-        &self.configured
+    /// Whether target groups may still be found that nobody has named yet.
+    pub(super) fn may_find_more(&self, agenda: &Agenda) -> bool {
+        self.is_in_the_dark(agenda) || agenda.is_open(&Task::Discover(Topic::Groups))
+    }
+
+    /// The registrations of an instance whose id nobody knows; no request is ever made with its name.
+    pub(super) fn unnamed(&self) -> Vec<KnownGroup> {
+        self.known(&InstanceId::new(String::new()))
     }
 
     /// The Services, as far as they are known.
@@ -542,8 +569,9 @@ impl Discovery {
     fn tell_other_accounts(&mut self, instance: &InstanceId, agenda: &mut Agenda) {
         let target = TargetId::Instance(instance.clone());
         for binding in self.bindings.values().flatten() {
-            let is_skipped =
-                binding.account == Account::Other && binding.target_type == TargetType::Instance;
+            let is_skipped = binding.account == Account::Other
+                && binding.target_type == TargetType::Instance
+                && self.means_this_node(binding);
             if is_skipped && self.told.insert((binding.group.clone(), target.clone())) {
                 let fact = TargetFact {
                     group: binding.group.clone(),
@@ -598,8 +626,8 @@ pub fn groups_behind(policy: &Policy, front: &Front) -> Vec<ConfiguredGroup> {
         ..Discovery::of(policy)
     };
     // Whichever instance it is: all of them have the same.
-    let known = discovery.known(&InstanceId::new(String::new()));
-    known
+    discovery
+        .unnamed()
         .into_iter()
         .map(|group| ConfiguredGroup {
             arn: group.arn,
@@ -621,8 +649,9 @@ fn join(known: &mut Vec<KnownGroup>, group: KnownGroup) {
             if twin.care == Care::Ours {
                 twin.care = group.care;
             }
-            // One Service each: the group holds both ports.
-            if twin.ports != group.ports {
+            // One Service each: the group holds both ports. But a port that the operator named stays the only one.
+            let is_named = twin.source == Source::Arn && matches!(twin.ports, Ports::Only(_));
+            if twin.ports != group.ports && !is_named {
                 twin.ports = Ports::All;
             }
         }

@@ -85,6 +85,8 @@ impl Fronts {
             };
             let closes = match way.ports {
                 Some(_) => way.closes,
+                // Its ports are being looked at, unless it is left to its controller: then it is open for now.
+                None if way.is_left => None,
                 None => Some(way.closes.unwrap_or(begun + PATIENCE)),
             };
             let leads_to = behind(&way, discovery.services());

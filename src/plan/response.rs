@@ -49,6 +49,8 @@ pub(super) struct Response {
     targets: TargetsStep,
     effect: Effect,
     settling: Settling,
+    /// The instance that the Node names.
+    provider: Option<InstanceId>,
     /// Whether target groups may still be found that nobody has named yet.
     is_in_the_dark: bool,
     /// How many target groups the operator named, as long as there is no instance to name in them.
@@ -97,6 +99,7 @@ impl Response {
         now: Now,
     ) -> Self {
         let effect = terms.effect;
+        let provider = view.as_ref().and_then(|view| view.provider.clone());
         let cordon = Cordon::begin(
             &interruption,
             instance,
@@ -123,8 +126,9 @@ impl Response {
             targets: TargetsStep::WaitingForInstance,
             effect,
             settling,
+            provider,
             is_in_the_dark: false,
-            unnamed: discovery.configured().len().try_into().unwrap_or(u32::MAX),
+            unnamed: discovery.unnamed().len().try_into().unwrap_or(u32::MAX),
             verdict: VerdictStep::Pending,
             publish_failures: BTreeMap::new(),
             withdrawal: Withdrawal::Untold,
@@ -157,6 +161,11 @@ impl Response {
         agenda: &mut Agenda,
         now: Moment,
     ) {
+        if let Some(found) = self.provider.clone()
+            && found != *instance
+        {
+            self.refuse_machine(instance, &found, discovery, agenda, now);
+        }
         if matches!(self.targets, TargetsStep::WaitingForInstance) {
             let known = discovery.known(instance);
             let targets = Targets::begin(
@@ -176,6 +185,7 @@ impl Response {
     pub(super) fn handle_discovered(
         &mut self,
         topic: Topic,
+        outcome: &Outcome,
         discovery: &Discovery,
         agenda: &mut Agenda,
         now: Moment,
@@ -183,12 +193,16 @@ impl Response {
         if let TargetsStep::Begun(instance, targets) = &mut self.targets {
             targets.learn(discovery.known(instance), agenda, now);
             if let Topic::Bindings(api) = topic {
-                targets.handle_bindings(discovery.bindings(api), agenda, now);
+                // What was known before says nothing about what the controller does now.
+                if let Outcome::Found(_) = outcome {
+                    targets.handle_bindings(discovery.bindings(api), agenda, now);
+                }
                 if targets.watches(api) && !agenda.is_open(&Task::Discover(topic)) {
                     agenda.wait(Task::Discover(topic), now + CHECKPOINT_INTERVAL);
                 }
             }
         }
+        self.unnamed = discovery.unnamed().len().try_into().unwrap_or(u32::MAX);
         self.face(discovery, agenda, now);
         self.check_for_the_end(agenda, now);
     }
@@ -196,7 +210,7 @@ impl Response {
     /// Lets pods go or has them wait, as the ways in to this node now stand; and registrations by address join the
     /// others when their pods are known.
     fn face(&mut self, discovery: &Discovery, agenda: &mut Agenda, now: Moment) {
-        self.is_in_the_dark = discovery.is_in_the_dark(agenda);
+        self.is_in_the_dark = discovery.may_find_more(agenda);
         if self.mode != Mode::Full {
             return;
         }
@@ -323,7 +337,7 @@ impl Response {
             }
             Task::Settling(index) => {
                 if let TargetsStep::Begun(_, targets) = &self.targets {
-                    targets.handle_settling_due(index, agenda);
+                    targets.handle_settling_due(index, agenda, now.at);
                 }
             }
             Task::Controller => {
@@ -376,7 +390,7 @@ impl Response {
     ) {
         match task {
             Task::Cordon => {
-                self.handle_node_outcome(&outcome, instance, agenda, now.at);
+                self.handle_node_outcome(&outcome, instance, discovery, agenda, now.at);
                 self.cordon
                     .handle_outcome(outcome, &self.interruption, instance, agenda, now.at);
                 if let Some(done) = self.cordon.done_at() {
@@ -452,7 +466,7 @@ impl Response {
         self.drain.tell_left(agenda, now);
         match &mut self.targets {
             TargetsStep::WaitingForInstance => {
-                tell_unnamed(discovery.configured(), agenda, now);
+                tell_unnamed(discovery.unnamed(), agenda, now);
             }
             TargetsStep::Begun(_, targets) => targets.give_up_all(agenda, now),
             TargetsStep::Forbidden(_) => {}
@@ -483,11 +497,17 @@ impl Response {
         &mut self,
         outcome: &Outcome,
         instance: Option<&InstanceId>,
+        discovery: &Discovery,
         agenda: &mut Agenda,
         now: Moment,
     ) {
         if let Outcome::Node(view) = outcome {
-            self.check_machine(view, instance, agenda, now);
+            self.provider.clone_from(&view.provider);
+            if let (Some(found), Some(expected)) = (&view.provider, instance)
+                && found != expected
+            {
+                self.refuse_machine(expected, found, discovery, agenda, now);
+            }
         }
         // A conflict is read again at once; any other failure may last, and nobody else knows that the node goes.
         let is_unlabelled = outcome
@@ -499,32 +519,36 @@ impl Response {
     }
 
     /// A Node that names another instance is not ours: whatever leads to it is none of this machine's business.
-    fn check_machine(
+    fn refuse_machine(
         &mut self,
-        view: &NodeView,
-        instance: Option<&InstanceId>,
+        expected: &InstanceId,
+        found: &InstanceId,
+        discovery: &Discovery,
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        let (Some(found), Some(expected)) = (&view.provider, instance) else {
-            return;
-        };
-        if found == expected || matches!(self.targets, TargetsStep::Forbidden(_)) {
+        if matches!(self.targets, TargetsStep::Forbidden(_)) {
             return;
         }
         agenda.tell(Fact::NodeMismatch {
             expected: expected.clone(),
             found: found.clone(),
         });
-        match std::mem::replace(&mut self.targets, TargetsStep::WaitingForInstance) {
-            TargetsStep::Begun(_, mut targets) => {
-                let error = format!("the Node names the instance {found}");
-                targets.forbid(&error, agenda, now);
-                self.targets = TargetsStep::Forbidden(targets);
-            }
-            other @ (TargetsStep::WaitingForInstance | TargetsStep::Forbidden(_)) => {
-                self.targets = other;
-            }
+        let begun = std::mem::replace(&mut self.targets, TargetsStep::WaitingForInstance);
+        let mut targets = match begun {
+            TargetsStep::Begun(_, targets) => targets,
+            TargetsStep::WaitingForInstance | TargetsStep::Forbidden(_) => Targets::refused(
+                discovery.known(expected),
+                &self.interruption,
+                self.settling,
+                now,
+            ),
+        };
+        targets.forbid(&format!("the Node names the instance {found}"), agenda, now);
+        let has_failed = targets.tally().failed > 0;
+        self.targets = TargetsStep::Forbidden(targets);
+        if has_failed {
+            self.publish(NodeEventKind::TargetDeregistrationFailed, agenda, now);
         }
     }
 

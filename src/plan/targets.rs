@@ -16,7 +16,7 @@ use std::time::Duration;
 use self::controller::ControllerWatch;
 use self::group::{Group, Next, Step};
 use super::action::{Outcome, Ports, Request};
-use super::binding::{Binding, BindingApi, Settling, TargetId};
+use super::binding::{Binding, BindingApi, Settling};
 use super::discovery::{Care, KnownGroup};
 use super::fact::{DeregisteredState, Fact, SkipReason, TargetErrorKind, TargetNews, TargetTally};
 use super::id::TargetGroupArn;
@@ -84,7 +84,6 @@ pub(super) struct Targets {
     held: BTreeSet<usize>,
     /// Groups that are looked at again after they have let go.
     reviewed: BTreeSet<usize>,
-    last_settled: Option<Moment>,
 }
 
 impl Targets {
@@ -110,10 +109,32 @@ impl Targets {
             controller: ControllerWatch::begin(interruption, now),
             held: BTreeSet::new(),
             reviewed: BTreeSet::new(),
-            last_settled: None,
         };
         targets.learn(known, agenda, now);
         targets
+    }
+
+    /// Groups for which nothing may be done.
+    pub(super) fn refused(
+        known: Vec<KnownGroup>,
+        interruption: &Interruption,
+        settling: Settling,
+        now: Moment,
+    ) -> Self {
+        Self {
+            groups: known.into_iter().map(Group::new).collect(),
+            terms: Terms {
+                first_seen: interruption.first_seen,
+                deadline: interruption.deadline,
+                effect: Effect::Real,
+                settling,
+            },
+            ready: VecDeque::new(),
+            calling: BTreeSet::new(),
+            controller: ControllerWatch::begin(interruption, now),
+            held: BTreeSet::new(),
+            reviewed: BTreeSet::new(),
+        }
     }
 
     /// Takes what is known now: new groups begin, and those that nothing was done for yet are known better.
@@ -207,7 +228,6 @@ impl Targets {
                 self.ready.push_back(index);
             } else {
                 group.trust_controller(&self.terms, agenda, now);
-                self.last_settled = Some(now);
             }
         }
         self.wait_for_controller(agenda, now);
@@ -272,11 +292,18 @@ impl Targets {
     }
 
     /// What a group's load balancer had sent has had its time.
-    pub(super) fn handle_settling_due(&self, index: usize, agenda: &mut Agenda) {
-        if let Some(group) = self.groups.get(index)
-            && group.has_let_go()
-        {
-            agenda.tell(Fact::Target(group.known.fact(), TargetNews::Settled));
+    pub(super) fn handle_settling_due(&self, index: usize, agenda: &mut Agenda, now: Moment) {
+        let Some(group) = self.groups.get(index) else {
+            return;
+        };
+        match group.closes(&self.terms) {
+            // It was registered again meanwhile.
+            Some(closes) if closes > now => agenda.wait(Task::Settling(index), closes),
+            Some(_) if group.has_let_go() => {
+                agenda.tell(Fact::Target(group.known.fact(), TargetNews::Settled));
+            }
+            Some(_) => {}
+            None => agenda.wait(Task::Settling(index), now + Duration::from_secs(1)),
         }
     }
 
@@ -307,16 +334,18 @@ impl Targets {
         match next {
             Next::Now => self.ready.push_front(index),
             Next::After(wait) => {
-                if now + wait > self.terms.last_call() {
+                // What was acknowledged may be looked at to the end.
+                let limit = match group.step {
+                    Step::Look if group.deregistrations > 0 => self.terms.deadline,
+                    _ => self.terms.last_call(),
+                };
+                if now + wait > limit {
                     group.give_up(agenda, now);
                 } else {
                     agenda.wait(Task::Group(index), now + wait);
                 }
             }
             Next::Nothing => {
-                if group.ended == Some(now) {
-                    self.last_settled = Some(now);
-                }
                 self.review(index, agenda);
             }
         }
@@ -370,7 +399,9 @@ impl Targets {
 
     /// When the last registration was ended, if all are.
     pub(super) fn settled_at(&self) -> Option<Moment> {
-        self.last_settled.filter(|_| self.is_settled())
+        let let_go = self.groups.iter().filter(|group| group.has_let_go());
+        let last = let_go.filter_map(|group| group.ended).max();
+        last.filter(|_| self.is_settled())
     }
 
     /// The registrations, each with the ports it is known to have and when nothing comes through it any more, as far
@@ -380,6 +411,7 @@ impl Targets {
             index,
             known: &group.known,
             ports: group.ports(),
+            is_left: group.step == Step::LeftToController,
             closes: group.closes(&self.terms),
         })
     }
@@ -429,6 +461,10 @@ impl Targets {
                     group.end(Step::Settled, now);
                     continue;
                 }
+                Step::Deregister(_) if now > self.terms.last_call() => {
+                    group.give_up(agenda, now);
+                    continue;
+                }
                 Step::Deregister(ports) => {
                     let request = Request::DeregisterTargets(
                         known.arn.clone(),
@@ -453,24 +489,16 @@ pub(super) struct WayIn<'a> {
     pub(super) known: &'a KnownGroup,
     /// The node's ports it leads to; none as long as they have not been looked at.
     pub(super) ports: Option<Vec<u16>>,
+    /// Whether it is left to its controller for now.
+    pub(super) is_left: bool,
     /// When nothing comes through it any more; none as long as that cannot be told.
     pub(super) closes: Option<Moment>,
 }
 
 /// Tells of groups that nothing could be done about, because the instance's id was never to be had.
-pub(super) fn tell_unnamed(groups: &[ConfiguredGroup], agenda: &mut Agenda, now: Moment) {
-    for configured in groups {
-        // No request is ever made with this name.
-        let nobody = TargetId::Instance(super::id::InstanceId::new(String::new()));
-        let mut group = Group::new(KnownGroup {
-            arn: configured.arn.clone(),
-            target: nobody,
-            ports: configured.ports,
-            source: super::fact::Source::Arn,
-            binding: None,
-            care: Care::Ours,
-            kind: None,
-        });
+pub(super) fn tell_unnamed(groups: Vec<KnownGroup>, agenda: &mut Agenda, now: Moment) {
+    for known in groups {
+        let mut group = Group::new(known);
         let error = "the metadata service did not say which instance this is";
         group.refuse(TargetErrorKind::Unreachable, error, agenda, now);
     }

@@ -73,7 +73,6 @@ impl Task {
     pub(super) const fn may_write(&self) -> bool {
         match self {
             Self::Poll
-            | Self::Identify
             | Self::Heartbeat
             | Self::Recall
             | Self::Progress
@@ -82,9 +81,7 @@ impl Task {
             | Self::Wake
             | Self::Reread
             | Self::Settling(_)
-            | Self::Discover(_)
             | Self::Warm
-            | Self::GiveUp(_)
             | Self::Preflight => false,
             Self::Cordon
             | Self::See
@@ -95,6 +92,9 @@ impl Task {
             | Self::SecondWave
             | Self::Group(_)
             | Self::Controller
+            | Self::Discover(_)
+            | Self::Identify
+            | Self::GiveUp(_)
             | Self::Glance
             | Self::Probe
             | Self::Publish(_)

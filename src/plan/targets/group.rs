@@ -187,6 +187,7 @@ impl Group {
         self.seen.extend(&registered);
         self.settle_unlisted(targets, terms, agenda, now);
         if !registered.is_empty() {
+            self.settled.remove(&None);
             for port in &registered {
                 self.settled.remove(&Some(*port));
             }

@@ -162,7 +162,7 @@ fn what_has_not_let_go_at_the_deadline_is_told_port_by_port_and_what_has_is_not(
     let denied = (None, TargetErrorKind::Denied, 0);
     assert_eq!(failures(&stage), [denied]);
     // Two looks time out, and the answer to the third comes so late that the deregistration hangs at the deadline.
-    stage.forward_to(20.2);
+    stage.forward_to(19.95);
     let half = Outcome::Targets(vec![
         target(31080, TargetState::Registered),
         target(31081, TargetState::Registered),
@@ -199,7 +199,7 @@ fn a_registration_that_outlives_its_deregistrations_is_told_so() {
             if error == "the registration is still there after its deregistration")
     };
     assert_eq!(stage.count(told), 1);
-    assert!((15.0..=20.0).contains(&stage.at), "{} s", stage.at);
+    assert!((15.0..=25.0).contains(&stage.at), "{} s", stage.at);
 }
 
 #[test]

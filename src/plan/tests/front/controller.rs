@@ -4,8 +4,8 @@ use super::super::stage::{Stage, failed, first_list, node, pods, wall};
 use super::{
     NODE_PORT, arn, binding, by_bindings, calls, deregister, found, front, look, news, numbered,
 };
-use crate::plan::action::{FailureKind, Outcome, Request, TargetState};
-use crate::plan::binding::{Binding, TrafficPolicy};
+use crate::plan::action::{FailureKind, Inquiry, Outcome, Request, TargetState};
+use crate::plan::binding::{Binding, BindingApi, TrafficPolicy};
 use crate::plan::fact::{DeregisteredState, Deregistrar, TargetNews};
 use crate::plan::id::TargetGroupArn;
 use crate::plan::node::CordonPatch;
@@ -256,4 +256,17 @@ fn a_registration_that_comes_back_is_told_and_ended_again() {
             .iter()
             .any(|(_, news)| matches!(news, TargetNews::Failed { .. }))
     );
+}
+
+#[test]
+fn a_listing_that_fails_is_no_news_of_the_controller() {
+    // Touched after the agent's start, and long before the notice.
+    let mut stage = labelled(untouched(30), 120.0);
+    assert_eq!(calls(&stage), []);
+    stage.front = None;
+    stage.forward_to(45.0);
+    let lists = Request::Find(Inquiry::Bindings(BindingApi::Controller));
+    stage.answer(&lists, failed(FailureKind::ServerError, 503));
+    assert_eq!(calls(&stage), []);
+    assert_eq!(doers(&stage), []);
 }

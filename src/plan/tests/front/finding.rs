@@ -412,3 +412,65 @@ fn two_pages_that_name_each_other_end_too() {
     }
     assert!((70..80).contains(&pages), "{pages} pages");
 }
+
+#[test]
+fn a_port_that_the_operator_named_stays_the_only_one() {
+    let named = Policy {
+        discover: by_bindings().discover,
+        ..super::super::stage::with_group(Ports::Only(8080))
+    };
+    let mut stage = idle(named, Some(with_bindings(vec![binding()])), 40.0);
+    interrupt(&mut stage);
+    while calls(&stage).is_empty() {
+        stage.forward_to_next_due();
+    }
+    let look = Request::DescribeTargets(binding().group, own(), Ports::Only(8080));
+    assert_eq!(calls(&stage), [look]);
+}
+
+#[test]
+fn the_services_are_listed_once_at_the_notice_however_often_the_bindings_are() {
+    let bindings = (0..100)
+        .map(|index| super::numbered(index, super::super::stage::wall(-9.0)))
+        .collect();
+    let mut stage = idle(by_bindings(), Some(with_bindings(bindings)), 40.0);
+    stage.front = None;
+    interrupt(&mut stage);
+    let mut services = 0;
+    while stage.at < 60.0 {
+        for inquiry in questions(&stage) {
+            let outcome = match &inquiry {
+                Inquiry::Services => {
+                    services += 1;
+                    Outcome::Found(Finding::Services(Vec::new()))
+                }
+                Inquiry::Bindings(BindingApi::Controller) => {
+                    Outcome::Found(Finding::Bindings(vec![binding()]))
+                }
+                _ => failed(FailureKind::NotFound, 404),
+            };
+            answer(&mut stage, inquiry, outcome);
+        }
+        stage.forward_to(stage.at + 0.5);
+    }
+    assert_eq!(services, 1);
+}
+
+#[test]
+fn without_the_instances_id_groups_that_bindings_name_are_told_at_the_deadline_too() {
+    let mut stage = Stage::before(by_bindings(), Some(with_bindings(vec![binding()])));
+    stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+    while stage.at < 40.0 {
+        stage.forward_to(stage.at + 5.0);
+        if stage.open_requests().contains(&&Request::ReadNotice) {
+            stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+        }
+    }
+    while !stage.open_requests().contains(&&Request::ReadNotice) {
+        stage.forward_to_next_due();
+    }
+    interrupt(&mut stage);
+    stage.forward_to(stage.at + 121.0);
+    let failed = |(_, news): &(_, &TargetNews)| matches!(news, TargetNews::Failed { .. });
+    assert_eq!(news(&stage).iter().filter(|news| failed(news)).count(), 1);
+}

@@ -231,3 +231,27 @@ fn a_group_that_drains_already_holds_the_pods_behind_all_its_ports() {
     );
     assert_eq!(stage.pod_calls(), []);
 }
+
+#[test]
+fn pods_behind_a_group_that_is_left_to_its_controller_wait_although_its_ports_are_not_known() {
+    // Named without a port, and bound as well.
+    let named = Policy {
+        discover: by_bindings().discover,
+        ..with_group(Ports::All)
+    };
+    let orphan = Binding {
+        service: super::named("gone"),
+        ..binding()
+    };
+    let mut stage = Stage::before(named, Some(local(vec![orphan]))).identified();
+    while stage.at < 40.0 {
+        stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+        stage.forward_to(stage.at + 5.0);
+    }
+    let notice = stage.notice(120.0);
+    stage.answer(&Request::ReadNotice, notice);
+    let listed = pods(vec![web("a", 30)]);
+    stage.answer(&super::super::stage::first_list(), listed);
+    stage.forward_to(42.2);
+    assert_eq!(stage.pod_calls(), []);
+}
