@@ -335,9 +335,10 @@ impl Targets {
             Next::Now => self.ready.push_front(index),
             Next::After(wait) => {
                 // What was acknowledged may be looked at to the end.
-                let limit = match group.step {
-                    Step::Look if group.deregistrations > 0 => self.terms.deadline,
-                    _ => self.terms.last_call(),
+                let limit = if group.step == Step::Look && group.deregistrations > 0 {
+                    self.terms.deadline
+                } else {
+                    self.terms.last_call()
                 };
                 if now + wait > limit {
                     group.give_up(agenda, now);
