@@ -35,8 +35,9 @@ const CALLS_AT_ONCE: usize = 4;
 /// No (de)registration is begun later than this before the deadline.
 const LAST_CALL_BEFORE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// So many groups are looked at after each listing of bindings, and so many are looked at again at all: fifty nodes that
-/// go together make a thousand looks of that, and the account has 200 and 50 more a second.
+/// So many groups of a controller are looked at before the others are believed, besides so many of held pods after each
+/// listing of bindings, and so many groups are looked at again at all: fifty nodes that go together make a thousand looks
+/// of that, the account has 200 and 50 more a second, and the controller looks from the same bucket.
 const GROUPS_A_LOOK: usize = 20;
 
 /// When a group that has let go is looked at again. A controller that had not seen the exclusion label yet registers the
@@ -84,6 +85,8 @@ pub(super) struct Targets {
     held: BTreeSet<usize>,
     /// Groups that are looked at again after they have let go.
     reviewed: BTreeSet<usize>,
+    /// How many groups were looked at because the controller had been there.
+    followed: usize,
     last_settled: Option<Moment>,
 }
 
@@ -110,6 +113,7 @@ impl Targets {
             controller: ControllerWatch::begin(interruption, now),
             held: BTreeSet::new(),
             reviewed: BTreeSet::new(),
+            followed: 0,
             last_settled: None,
         };
         targets.learn(known, agenda, now);
@@ -202,7 +206,10 @@ impl Targets {
             let Some(group) = self.groups.get_mut(index) else {
                 continue;
             };
-            if place < GROUPS_A_LOOK {
+            let is_looked_at = self.followed < GROUPS_A_LOOK
+                || place < GROUPS_A_LOOK && self.held.contains(&index);
+            if is_looked_at {
+                self.followed += 1;
                 group.step = Step::Look;
                 self.ready.push_back(index);
             } else {
