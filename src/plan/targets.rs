@@ -195,24 +195,26 @@ impl Targets {
             if !self.controller.has_passed(binding, now) {
                 continue;
             }
+            let is_sure = self.controller.is_sure(binding);
             passed.extend(self.groups.iter().enumerate().filter_map(|(index, group)| {
                 let is_meant = group.step == Step::LeftToController
                     && group.known.binding.as_ref() == Some(&binding.name);
-                is_meant.then_some(index)
+                is_meant.then_some((index, is_sure))
             }));
         }
-        passed.sort_by_key(|index| !self.held.contains(index));
-        for (place, index) in passed.into_iter().enumerate() {
+        passed.sort_by_key(|(index, _)| !self.held.contains(index));
+        for (place, (index, is_sure)) in passed.into_iter().enumerate() {
             let Some(group) = self.groups.get_mut(index) else {
                 continue;
             };
             let is_looked_at = self.followed < GROUPS_A_LOOK
-                || place < GROUPS_A_LOOK && self.held.contains(&index);
+                || place < GROUPS_A_LOOK && (self.held.contains(&index) || !is_sure);
             if is_looked_at {
                 self.followed += 1;
                 group.step = Step::Look;
+                group.is_doubted = !is_sure;
                 self.ready.push_back(index);
-            } else {
+            } else if is_sure {
                 group.trust_controller(&self.terms, agenda, now);
                 self.last_settled = Some(now);
             }
@@ -300,6 +302,16 @@ impl Targets {
             return;
         };
         let next = match outcome {
+            Outcome::Targets(targets)
+                if group.goes_back(&targets) && self.controller.goes_on(&self.terms, now) =>
+            {
+                group.step = Step::LeftToController;
+                if let Some(binding) = &group.known.binding {
+                    self.controller.dismiss(binding);
+                }
+                self.wait_for_controller(agenda, now);
+                Next::Nothing
+            }
             Outcome::Targets(targets) => group.handle_look(&targets, &self.terms, agenda, now),
             Outcome::Failed(failure) => group.handle_failure(failure, &self.terms, agenda, now),
             Outcome::Done
@@ -310,6 +322,9 @@ impl Targets {
             | Outcome::Access(_)
             | Outcome::Found(_)
             | Outcome::Pods { .. } => group.handle_deregistered(&self.terms, agenda, now),
+        };
+        let Some(group) = self.groups.get_mut(index) else {
+            return;
         };
         match next {
             Next::Now => self.ready.push_front(index),

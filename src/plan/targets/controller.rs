@@ -18,6 +18,10 @@ const EACH_GROUP: Duration = Duration::from_millis(300);
 /// A controller whose bindings do not move for this long does not work.
 const STANDSTILL: Duration = Duration::from_secs(10);
 
+/// A checkpoint that is written so soon after the label may be of work that had begun without it: two calls, at the
+/// controller's own four a second with three workers, and its informer.
+const WORK_UNDER_WAY: Duration = Duration::from_secs(2);
+
 /// With less time left its groups are not left to it: what it has not done by then takes a call each.
 const TIME_FOR_DIRECT_CALLS: Duration = Duration::from_secs(40);
 
@@ -32,6 +36,8 @@ pub(super) struct ControllerWatch {
     first: BTreeMap<NamespacedName, Option<WallTime>>,
     /// Bindings whose checkpoint has moved.
     moved: BTreeMap<NamespacedName, WallTime>,
+    /// Checkpoints of work that had begun before the label: the node was still registered.
+    dismissed: BTreeMap<NamespacedName, WallTime>,
 }
 
 impl ControllerWatch {
@@ -42,6 +48,7 @@ impl ControllerWatch {
             last_movement: now,
             first: BTreeMap::new(),
             moved: BTreeMap::new(),
+            dismissed: BTreeMap::new(),
         }
     }
 
@@ -65,6 +72,11 @@ impl ControllerWatch {
         patience.min(terms.deadline - TIME_FOR_DIRECT_CALLS)
     }
 
+    /// Whether it has shown that it works, and not stood still since.
+    pub(super) fn goes_on(&self, terms: &Terms, now: Moment) -> bool {
+        !self.moved.is_empty() && now < self.until(0, terms)
+    }
+
     /// Whether the controller has brought this binding up to date since the node carries the label.
     ///
     /// Its own clock may be off, so that a checkpoint that changed counts as well as one of a later time.
@@ -76,10 +88,26 @@ impl ControllerWatch {
         let Some(checkpoint) = binding.checkpoint else {
             return false;
         };
+        if self.dismissed.get(&binding.name) == Some(&checkpoint) {
+            return false;
+        }
         let has_passed = Some(checkpoint) != first || checkpoint > self.begun_wall;
         if has_passed && self.moved.insert(binding.name.clone(), checkpoint) != Some(checkpoint) {
             self.last_movement = now;
         }
         has_passed
+    }
+    /// Whether the controller's work on this binding surely began when the node carried the label.
+    pub(super) fn is_sure(&self, binding: &Binding) -> bool {
+        binding
+            .checkpoint
+            .is_some_and(|checkpoint| checkpoint > self.begun_wall + WORK_UNDER_WAY)
+    }
+
+    /// The node is still registered: the binding's checkpoint has to move once more.
+    pub(super) fn dismiss(&mut self, binding: &NamespacedName) {
+        if let Some(checkpoint) = self.moved.get(binding) {
+            self.dismissed.insert(binding.clone(), *checkpoint);
+        }
     }
 }

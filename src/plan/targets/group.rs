@@ -38,6 +38,8 @@ pub(super) struct Group {
     reviews: usize,
     pub(super) reregistered: u32,
     pub(super) tells_settling: bool,
+    /// Whether the controller's checkpoint may be of work that had begun before it knew of the node.
+    pub(super) is_doubted: bool,
 }
 
 /// Where a group stands.
@@ -81,6 +83,7 @@ impl Group {
             reviews: 0,
             reregistered: 0,
             tells_settling: false,
+            is_doubted: false,
         }
     }
 
@@ -154,6 +157,15 @@ impl Group {
     pub(super) fn end(&mut self, step: Step, now: Moment) {
         self.step = step;
         self.ended = Some(now);
+    }
+
+    /// Whether what was seen shows that the controller has yet to come: it was not here since it knew of the node.
+    pub(super) fn goes_back(&mut self, targets: &[Target]) -> bool {
+        let is_doubted = std::mem::take(&mut self.is_doubted);
+        let mut states = targets.iter().map(|target| target.state);
+        is_doubted
+            && self.step == Step::Look
+            && states.any(|state| state == TargetState::Registered)
     }
 
     pub(super) fn handle_look(

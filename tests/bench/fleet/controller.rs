@@ -150,8 +150,12 @@ impl Controller {
                 port: Some(port),
             })
             .collect();
+        // What it has read of a group it keeps for five minutes.
+        let is_known = !self.state().done[index].is_empty();
         let mut wait = Duration::from_secs(1);
-        while let Err(Refusal::Throttled) = self.account.describe(&binding.group, &named).await {
+        while !is_known
+            && self.account.describe(&binding.group, &named).await == Err(Refusal::Throttled)
+        {
             self.back_off(&mut wait).await;
         }
         // As long as it is at it, the binding has no checkpoint.

@@ -19,7 +19,7 @@ fn node_port(index: usize) -> u16 {
 #[test]
 #[ignore = "a look"]
 fn look() {
-    for (nodes, groups) in [(1, 20), (10, 50), (50, 20), (50, 300)] {
+    for (nodes, groups) in [(50, 300)] {
         let big = groups > 100;
         for (drainer, keeper) in [
             (Drainer::Agent, Keeper::Alive),
@@ -28,7 +28,7 @@ fn look() {
             (Drainer::Directly, Keeper::Absent),
             (Drainer::Naive, Keeper::Absent),
         ] {
-            if big && keeper != Keeper::Alive { continue; }
+            if keeper != Keeper::Alive || drainer == Drainer::Naive { continue; }
             let course = Storm::of(nodes, groups, drainer, keeper).play();
             println!("{nodes} {groups} {drainer:?} {keeper:?} last {:?} n {} left {} changed {:?} per group {:.2} looked {:?} mistaken {}", course.drained.last(), course.drained.len(), course.left, course.changed, course.changed.made as f64/groups as f64, course.looked, course.mistaken);
         }

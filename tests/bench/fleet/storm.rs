@@ -36,7 +36,7 @@ const DAY: WallTime = WallTime::from_millis(1_800_000_000_000);
 const NOTICE: Moment = Moment::at_secs(60);
 
 /// From the notice to the reclaim.
-const WARNING: Duration = Duration::from_secs(120);
+pub const WARNING: Duration = Duration::from_secs(120);
 
 /// Agents ask the metadata service every five seconds, each in its own rhythm.
 const RHYTHM: Duration = Duration::from_secs(5);
