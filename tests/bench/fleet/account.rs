@@ -134,8 +134,12 @@ impl Account {
         group: &TargetGroupArn,
         named: &[NamedTarget],
     ) -> Result<Vec<Health>, Refusal> {
-        self.look(|balancer| balancer.describe(group, named).map_err(|_| Refusal::NoGroup))
-            .await
+        self.look(|balancer| {
+            balancer
+                .describe(group, named)
+                .map_err(|_| Refusal::NoGroup)
+        })
+        .await
     }
 
     /// A page of `DescribeTargetGroups`.
@@ -199,7 +203,10 @@ impl Account {
     /// When each target began to drain, in that order, and how many have not.
     pub fn drained(&self) -> (Vec<Moment>, usize) {
         let state = self.state();
-        let targets = state.balancer.groups().flat_map(|(_, group)| &group.targets);
+        let targets = state
+            .balancer
+            .groups()
+            .flat_map(|(_, group)| &group.targets);
         let mut since = Vec::new();
         let mut left = 0;
         for (_, registration) in targets {

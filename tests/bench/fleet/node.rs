@@ -274,7 +274,11 @@ impl Balancer for FleetBalancer {
             TargetPorts::All => Vec::new(),
             TargetPorts::Only(port) => vec![named(target, Some(port))],
         };
-        let healths = self.account.describe(group, &asked).await.map_err(refused)?;
+        let healths = self
+            .account
+            .describe(group, &asked)
+            .await
+            .map_err(refused)?;
         let own = healths.iter().filter(|health| health.target.id == *target);
         let states = own.map(|health| Target {
             port: health.target.port,
@@ -293,7 +297,13 @@ impl Balancer for FleetBalancer {
         target: &TargetId,
         ports: &[u16],
     ) -> Result<(), BalancerError> {
-        let named: Vec<NamedTarget> = ports.iter().map(|port| named(target, Some(*port))).collect();
-        self.account.deregister(group, &named).await.map_err(refused)
+        let named: Vec<NamedTarget> = ports
+            .iter()
+            .map(|port| named(target, Some(*port)))
+            .collect();
+        self.account
+            .deregister(group, &named)
+            .await
+            .map_err(refused)
     }
 }

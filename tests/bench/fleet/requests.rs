@@ -76,7 +76,8 @@ pub fn play(drainer: Drainer, controller: Keeper, traffic: TrafficPolicy, seed: 
     for second in 0..BEFORE + AFTER {
         let (mut served, mut failed) = (0, 0);
         for _ in 0..REQUESTS_A_SECOND {
-            let at = Duration::from_secs(second.into()) + Duration::from_secs(1).mul_f64(dice.f64());
+            let at =
+                Duration::from_secs(second.into()) + Duration::from_secs(1).mul_f64(dice.f64());
             let at = scene.notice + at - Duration::from_secs(BEFORE.into());
             let takes = length(&mut dice);
             let pod = dice.usize(..PODS * SPREAD);

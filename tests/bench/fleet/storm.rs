@@ -17,9 +17,7 @@ use spot_interrupt_handler::plan::id::{InstanceId, PodUid, TargetGroupArn};
 use spot_interrupt_handler::plan::targets::ConfiguredGroup;
 use spot_interrupt_handler::plan::time::{Moment, WallTime};
 use spot_interrupt_handler::plan::{Planner, Policy};
-use spot_interrupt_handler::report::{
-    Base, Configuration, Level, Line, Outlet, Reporter,
-};
+use spot_interrupt_handler::report::{Base, Configuration, Level, Line, Outlet, Reporter};
 use spot_interrupt_handler::sim::balancer::LoadBalancer;
 use spot_interrupt_handler::sim::pod::Pod;
 use spot_interrupt_handler::sim::stage::Stage;
@@ -166,7 +164,7 @@ impl Storm {
         let mut at_work = JoinSet::new();
         for (index, stage) in stages.iter().enumerate() {
             at_work.spawn(stage.clone().keep_time());
-            let starts = RHYTHM * u32::try_from(index).expect("few nodes") / u32::try_from(self.nodes).expect("few nodes");
+            let starts = self.starts(index);
             match self.drainer {
                 Drainer::Agent | Drainer::Directly => {
                     let agent = self.agent(index, stage.clone(), &front, mistaken.clone());
@@ -218,6 +216,12 @@ impl Storm {
             pods: stages.iter().map(|stage| pods_of(stage)).collect(),
             notice: NOTICE,
         }
+    }
+
+    /// Every agent has a rhythm of its own.
+    fn starts(&self, index: usize) -> Duration {
+        let whole = |number: usize| u32::try_from(number).expect("few nodes");
+        RHYTHM * whole(index) / whole(self.nodes)
     }
 
     fn balancer(&self) -> LoadBalancer {
