@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::controller::ControllerWatch;
-use self::group::{Group, Next, Step};
+use self::group::{Group, Next, Step, Word};
 use super::action::{Outcome, Ports, Request};
 use super::binding::{Binding, BindingApi, Settling, TargetId};
 use super::discovery::{Care, KnownGroup};
@@ -195,26 +195,26 @@ impl Targets {
             if !self.controller.has_passed(binding, now) {
                 continue;
             }
-            let is_sure = self.controller.is_sure(binding);
+            let word = self.controller.word(binding);
             passed.extend(self.groups.iter().enumerate().filter_map(|(index, group)| {
                 let is_meant = group.step == Step::LeftToController
                     && group.known.binding.as_ref() == Some(&binding.name);
-                is_meant.then_some((index, is_sure))
+                is_meant.then_some((index, word))
             }));
         }
         passed.sort_by_key(|(index, _)| !self.held.contains(index));
-        for (place, (index, is_sure)) in passed.into_iter().enumerate() {
+        for (place, (index, word)) in passed.into_iter().enumerate() {
             let Some(group) = self.groups.get_mut(index) else {
                 continue;
             };
             let is_looked_at = self.followed < GROUPS_A_LOOK
-                || place < GROUPS_A_LOOK && (self.held.contains(&index) || !is_sure);
+                || place < GROUPS_A_LOOK && (self.held.contains(&index) || word == Word::Doubtful);
             if is_looked_at {
                 self.followed += 1;
                 group.step = Step::Look;
-                group.is_doubted = !is_sure;
+                group.word = word;
                 self.ready.push_back(index);
-            } else if is_sure {
+            } else if word == Word::Good {
                 group.trust_controller(&self.terms, agenda, now);
                 self.last_settled = Some(now);
             }

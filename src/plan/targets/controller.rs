@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Terms;
+use super::group::Word;
 use crate::plan::binding::{Binding, NamespacedName};
 use crate::plan::notice::Interruption;
 use crate::plan::time::{Moment, WallTime};
@@ -98,10 +99,11 @@ impl ControllerWatch {
         has_passed
     }
     /// Whether the controller's work on this binding surely began when the node carried the label.
-    pub(super) fn is_sure(&self, binding: &Binding) -> bool {
-        binding
-            .checkpoint
-            .is_some_and(|checkpoint| checkpoint > self.begun_wall + WORK_UNDER_WAY)
+    pub(super) fn word(&self, binding: &Binding) -> Word {
+        match binding.checkpoint {
+            Some(checkpoint) if checkpoint > self.begun_wall + WORK_UNDER_WAY => Word::Good,
+            Some(_) | None => Word::Doubtful,
+        }
     }
 
     /// The node is still registered: the binding's checkpoint has to move once more.

@@ -38,8 +38,17 @@ pub(super) struct Group {
     reviews: usize,
     pub(super) reregistered: u32,
     pub(super) tells_settling: bool,
-    /// Whether the controller's checkpoint may be of work that had begun before it knew of the node.
-    pub(super) is_doubted: bool,
+    /// What the controller's checkpoint is worth.
+    pub(super) word: Word,
+}
+
+/// What a controller's checkpoint is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// It is of work that began when the node carried the label.
+    Good,
+    /// It may be of work that had begun before.
+    Doubtful,
 }
 
 /// Where a group stands.
@@ -83,7 +92,7 @@ impl Group {
             reviews: 0,
             reregistered: 0,
             tells_settling: false,
-            is_doubted: false,
+            word: Word::Good,
         }
     }
 
@@ -161,9 +170,9 @@ impl Group {
 
     /// Whether what was seen shows that the controller has yet to come: it was not here since it knew of the node.
     pub(super) fn goes_back(&mut self, targets: &[Target]) -> bool {
-        let is_doubted = std::mem::take(&mut self.is_doubted);
+        let word = std::mem::replace(&mut self.word, Word::Good);
         let mut states = targets.iter().map(|target| target.state);
-        is_doubted
+        word == Word::Doubtful
             && self.step == Step::Look
             && states.any(|state| state == TargetState::Registered)
     }
