@@ -10,7 +10,7 @@ bench: fleet
 
 # The tables and the picture of docs/load-balancer.md, in virtual time.
 fleet:
-	cargo test --locked --test fleet -- --ignored --nocapture --test-threads 1
+	cargo test --locked --profile soak --test fleet -- --ignored --nocapture --test-threads 1
 
 # A million interruptions in virtual time.
 soak:
