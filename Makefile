@@ -1,12 +1,16 @@
-.PHONY: test bench soak fuzz mutants
+.PHONY: test bench fleet soak fuzz mutants
 
 # Every test, on a fresh machine: what a test needs is built once and cached.
 test:
 	cargo test --locked
 
 # The figures of the README, measured on this machine and printed.
-bench:
+bench: fleet
 	cargo test --locked --test figures
+
+# The tables and the picture of docs/load-balancer.md, in virtual time.
+fleet:
+	cargo test --locked --profile soak --test fleet -- --ignored --nocapture --test-threads 1
 
 # A million interruptions in virtual time.
 soak:

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::controller::ControllerWatch;
-use self::group::{Group, Next, Step};
+use self::group::{Group, Next, Step, Word};
 use super::action::{Outcome, Ports, Request};
 use super::binding::{Binding, BindingApi, Settling};
 use super::discovery::{Care, KnownGroup};
@@ -35,8 +35,9 @@ const CALLS_AT_ONCE: usize = 4;
 /// No (de)registration is begun later than this before the deadline.
 const LAST_CALL_BEFORE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// So many groups are looked at after each listing of bindings, and so many are looked at again at all: fifty nodes that
-/// go together make a thousand looks of that, and the account has 200 and 50 more a second.
+/// So many groups of a controller are looked at before the others are believed, besides so many of held pods after each
+/// listing of bindings, and so many groups are looked at again at all: fifty nodes that go together make a thousand looks
+/// of that, the account has 200 and 50 more a second, and the controller looks from the same bucket.
 const GROUPS_A_LOOK: usize = 20;
 
 /// When a group that has let go is looked at again. A controller that had not seen the exclusion label yet registers the
@@ -84,6 +85,8 @@ pub(super) struct Targets {
     held: BTreeSet<usize>,
     /// Groups that are looked at again after they have let go.
     reviewed: BTreeSet<usize>,
+    /// How many groups were looked at because the controller had been there.
+    followed: usize,
 }
 
 impl Targets {
@@ -109,6 +112,7 @@ impl Targets {
             controller: ControllerWatch::begin(interruption, now),
             held: BTreeSet::new(),
             reviewed: BTreeSet::new(),
+            followed: 0,
         };
         targets.learn(known, agenda, now);
         targets
@@ -134,6 +138,7 @@ impl Targets {
             controller: ControllerWatch::begin(interruption, now),
             held: BTreeSet::new(),
             reviewed: BTreeSet::new(),
+            followed: 0,
         }
     }
 
@@ -212,21 +217,26 @@ impl Targets {
             if !self.controller.has_passed(binding, now) {
                 continue;
             }
+            let word = self.controller.word(binding);
             passed.extend(self.groups.iter().enumerate().filter_map(|(index, group)| {
                 let is_meant = group.step == Step::LeftToController
                     && group.known.binding.as_ref() == Some(&binding.name);
-                is_meant.then_some(index)
+                is_meant.then_some((index, word))
             }));
         }
-        passed.sort_by_key(|index| !self.held.contains(index));
-        for (place, index) in passed.into_iter().enumerate() {
+        passed.sort_by_key(|(index, _)| !self.held.contains(index));
+        for (place, (index, word)) in passed.into_iter().enumerate() {
             let Some(group) = self.groups.get_mut(index) else {
                 continue;
             };
-            if place < GROUPS_A_LOOK {
+            let is_looked_at = self.followed < GROUPS_A_LOOK
+                || place < GROUPS_A_LOOK && (self.held.contains(&index) || word == Word::Doubtful);
+            if is_looked_at {
+                self.followed += 1;
                 group.step = Step::Look;
+                group.word = word;
                 self.ready.push_back(index);
-            } else {
+            } else if word == Word::Good {
                 group.trust_controller(&self.terms, agenda, now);
             }
         }
@@ -320,6 +330,16 @@ impl Targets {
             return;
         };
         let next = match outcome {
+            Outcome::Targets(targets)
+                if group.goes_back(&targets) && self.controller.goes_on(&self.terms, now) =>
+            {
+                group.step = Step::LeftToController;
+                if let Some(binding) = &group.known.binding {
+                    self.controller.dismiss(binding);
+                }
+                self.wait_for_controller(agenda, now);
+                Next::Nothing
+            }
             Outcome::Targets(targets) => group.handle_look(&targets, &self.terms, agenda, now),
             Outcome::Failed(failure) => group.handle_failure(failure, &self.terms, agenda, now),
             Outcome::Done
@@ -330,6 +350,9 @@ impl Targets {
             | Outcome::Access(_)
             | Outcome::Found(_)
             | Outcome::Pods { .. } => group.handle_deregistered(&self.terms, agenda, now),
+        };
+        let Some(group) = self.groups.get_mut(index) else {
+            return;
         };
         match next {
             Next::Now => self.ready.push_front(index),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Terms;
+use super::group::Word;
 use crate::plan::binding::{Binding, NamespacedName};
 use crate::plan::notice::Interruption;
 use crate::plan::time::{Moment, WallTime};
@@ -17,6 +18,10 @@ const EACH_GROUP: Duration = Duration::from_millis(300);
 
 /// A controller whose bindings do not move for this long does not work.
 const STANDSTILL: Duration = Duration::from_secs(10);
+
+/// A checkpoint that is written so soon after the label may be of work that had begun without it: two calls, at the
+/// controller's own four a second with three workers, and its informer.
+const WORK_UNDER_WAY: Duration = Duration::from_secs(2);
 
 /// With less time left its groups are not left to it: what it has not done by then takes a call each.
 const TIME_FOR_DIRECT_CALLS: Duration = Duration::from_secs(40);
@@ -32,6 +37,8 @@ pub(super) struct ControllerWatch {
     first: BTreeMap<NamespacedName, Option<WallTime>>,
     /// Bindings whose checkpoint has moved.
     moved: BTreeMap<NamespacedName, WallTime>,
+    /// Checkpoints of work that had begun before the label: the node was still registered.
+    dismissed: BTreeMap<NamespacedName, WallTime>,
 }
 
 impl ControllerWatch {
@@ -42,6 +49,7 @@ impl ControllerWatch {
             last_movement: now,
             first: BTreeMap::new(),
             moved: BTreeMap::new(),
+            dismissed: BTreeMap::new(),
         }
     }
 
@@ -51,12 +59,23 @@ impl ControllerWatch {
     }
 
     /// How long it is waited for as things stand now, when so many groups are its.
+    ///
+    /// One that has shown that it works is waited for as long as it does: nodes that go within a few seconds of each
+    /// other have it begin anew with each, and what is asked for beside it is taken from its own bucket.
     pub(super) fn until(&self, groups: usize, terms: &Terms) -> Moment {
-        let groups = u32::try_from(groups).unwrap_or(u32::MAX);
-        let all_done = self.begun + FIRST_GROUP + EACH_GROUP * groups;
-        all_done
-            .min(self.last_movement + STANDSTILL)
-            .min(terms.deadline - TIME_FOR_DIRECT_CALLS)
+        let patience = if self.moved.is_empty() {
+            let groups = u32::try_from(groups).unwrap_or(u32::MAX);
+            let all_done = self.begun + FIRST_GROUP + EACH_GROUP * groups;
+            all_done.min(self.begun + STANDSTILL)
+        } else {
+            self.last_movement + STANDSTILL
+        };
+        patience.min(terms.deadline - TIME_FOR_DIRECT_CALLS)
+    }
+
+    /// Whether it has shown that it works, and not stood still since.
+    pub(super) fn goes_on(&self, terms: &Terms, now: Moment) -> bool {
+        !self.moved.is_empty() && now < self.until(0, terms)
     }
 
     /// Whether the controller has brought this binding up to date since the node carries the label.
@@ -70,10 +89,27 @@ impl ControllerWatch {
         let Some(checkpoint) = binding.checkpoint else {
             return false;
         };
+        if self.dismissed.get(&binding.name) == Some(&checkpoint) {
+            return false;
+        }
         let has_passed = Some(checkpoint) != first || checkpoint > self.begun_wall;
         if has_passed && self.moved.insert(binding.name.clone(), checkpoint) != Some(checkpoint) {
             self.last_movement = now;
         }
         has_passed
+    }
+    /// Whether the controller's work on this binding surely began when the node carried the label.
+    pub(super) fn word(&self, binding: &Binding) -> Word {
+        match binding.checkpoint {
+            Some(checkpoint) if checkpoint > self.begun_wall + WORK_UNDER_WAY => Word::Good,
+            Some(_) | None => Word::Doubtful,
+        }
+    }
+
+    /// The node is still registered: the binding's checkpoint has to move once more.
+    pub(super) fn dismiss(&mut self, binding: &NamespacedName) {
+        if let Some(checkpoint) = self.moved.get(binding) {
+            self.dismissed.insert(binding.clone(), *checkpoint);
+        }
     }
 }

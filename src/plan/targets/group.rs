@@ -38,6 +38,17 @@ pub(super) struct Group {
     reviews: usize,
     pub(super) reregistered: u32,
     pub(super) tells_settling: bool,
+    /// What the controller's checkpoint is worth.
+    pub(super) word: Word,
+}
+
+/// What a controller's checkpoint is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// It is of work that began when the node carried the label.
+    Good,
+    /// It may be of work that had begun before.
+    Doubtful,
 }
 
 /// Where a group stands.
@@ -81,6 +92,7 @@ impl Group {
             reviews: 0,
             reregistered: 0,
             tells_settling: false,
+            word: Word::Good,
         }
     }
 
@@ -157,6 +169,15 @@ impl Group {
     pub(super) fn end(&mut self, step: Step, now: Moment) {
         self.step = step;
         self.ended = Some(now);
+    }
+
+    /// Whether what was seen shows that the controller has yet to come: it was not here since it knew of the node.
+    pub(super) fn goes_back(&mut self, targets: &[Target]) -> bool {
+        let word = std::mem::replace(&mut self.word, Word::Good);
+        let mut states = targets.iter().map(|target| target.state);
+        word == Word::Doubtful
+            && self.step == Step::Look
+            && states.any(|state| state == TargetState::Registered)
     }
 
     pub(super) fn handle_look(
