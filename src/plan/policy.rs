@@ -91,7 +91,7 @@ pub enum Effect {
     Rehearsed,
 }
 
-/// The tags that earlier handlers of this design were told to look for; any one suffices.
+/// The tags that mark a target group as one to let go; any one suffices.
 #[must_use]
 pub fn default_group_tags() -> Vec<GroupTag> {
     let enabled = |key: &str| GroupTag {

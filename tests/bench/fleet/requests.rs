@@ -67,7 +67,7 @@ pub fn play(drainer: Drainer, controller: Keeper, traffic: TrafficPolicy, seed: 
         ..Storm::of(1, 1, drainer, controller)
     }
     .play();
-    let scene = Scene::of(course, traffic);
+    let scene = Scene::of(&course, traffic);
     let mut dice = Rng::with_seed(seed);
     let mut outcome = Traffic {
         served: Vec::new(),
@@ -129,7 +129,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn of(course: Course, traffic: TrafficPolicy) -> Self {
+    fn of(course: &Course, traffic: TrafficPolicy) -> Self {
         let pods = course.pods.iter().flatten().map(|pod| {
             let told = pod.signals.first().map(|signal| signal.at);
             (told, pod.end.map(spot_interrupt_handler::sim::pod::End::at))

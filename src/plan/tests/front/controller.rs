@@ -286,7 +286,7 @@ fn a_controller_that_has_moved_is_waited_for_until_it_has_stood_still_for_ten_se
     touch(&mut stage, 0..1, 43.0);
     stage.forward_to(45.0);
     let moved = look(&arn("web-0"));
-    assert_eq!(calls(&stage), [moved.clone()]);
+    assert_eq!(calls(&stage), std::slice::from_ref(&moved));
     stage.answer(&moved, found(TargetState::NotRegistered));
     // Eight seconds would be all that twenty groups take.
     stage.forward_to(49.9);
