@@ -103,6 +103,8 @@ struct Conditions {
     knows_the_front: bool,
     /// Nothing goes wrong anywhere, and no process ends before its time.
     is_clear: bool,
+    /// A clock that was set may have been taken for a sleep that ended the interruption.
+    seems_to_sleep: bool,
 }
 
 /// Looks on, and remembers what was wrong.
@@ -181,6 +183,7 @@ impl Judge {
                     && setting.spells.is_empty()
                     && setting.effect == Effect::Real,
                 is_clear: setting.spells.is_empty() && !setting.ends_processes(),
+                seems_to_sleep: setting.seems_to_sleep(),
             },
             setting: Box::new(setting.clone()),
             front: setting.front.clone(),
@@ -340,7 +343,7 @@ impl Judge {
         let is_soon = saw.is_some_and(|saw| now <= saw + Duration::from_millis(3_100))
             || self.has_just_woken(now);
         // A sleep may have lasted to the deadline and beyond.
-        if !is_early && !is_soon && !self.has_just_woken(now) {
+        if !is_early && !is_soon && !self.has_slept() && !self.conditions.seems_to_sleep {
             let detail = format!("{left:?} s were left");
             self.breaks(
                 "the verdict is given in time to leave the node",

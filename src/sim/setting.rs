@@ -394,6 +394,15 @@ impl Setting {
         self.mode == Mode::Full && self.effect == Effect::Real
     }
 
+    /// Whether a clock that is set forward may be taken for a sleep: a notice that is gone tells neither from the other.
+    #[must_use]
+    pub fn seems_to_sleep(&self) -> bool {
+        let happens =
+            |is_meant: fn(&Happening) -> bool| self.happenings.iter().any(|(_, it)| is_meant(it));
+        happens(|it| matches!(it, Happening::ClockSet(5_000..)))
+            && happens(|it| matches!(it, Happening::World(Deed::NoticeWithdrawn)))
+    }
+
     /// Whether EC2 hibernates the instance.
     #[must_use]
     pub fn hibernates(&self) -> bool {

@@ -70,7 +70,7 @@ impl Judge {
         owed: impl Fn(Moment) -> (Moment, Moment),
     ) -> Option<Moment> {
         let chances = self.processes.values().filter_map(|process| {
-            let (from, end) = owed(process.deadline?);
+            let (from, end) = owed(self.deadline_awake(process.deadline?));
             let end = process.ended.unwrap_or(end).min(end);
             let end = self.carried_out_at().unwrap_or(end).min(end);
             let mut from = process.saw?.max(from);
@@ -100,7 +100,9 @@ impl Judge {
     ) {
         let is_refused = refuses_access(setting, Service::Kubernetes);
         let is_blocked = self.blocked.contains(&pod.uid) || is_refused;
-        let is_exempt = is_blocked && self.waits(pod) || pod.is_finished_unasked();
+        let is_exempt = is_blocked && self.waits(pod)
+            || pod.is_finished_unasked()
+            || self.conditions.seems_to_sleep;
         if is_exempt || pod.put_back_for().is_some() {
             return;
         }

@@ -36,6 +36,8 @@ const NEWS_TAKE: Duration = Duration::from_secs(30);
 pub(super) struct Survival {
     /// When the machine last woke up.
     woke: Option<Moment>,
+    /// How long it has slept in all.
+    slept: Duration,
     /// When EC2 had done what it announced, and the machine was there again.
     carried_out: Option<Moment>,
     /// Whether the node has been seen cordoned and excluded.
@@ -48,9 +50,7 @@ impl Judge {
         self.survival.woke = Some(now);
         // Every deadline is nearer than it was, and may have come before anybody says so.
         self.tightened = now;
-        for process in self.processes.values_mut() {
-            process.deadline = process.deadline.map(|deadline| deadline - asleep);
-        }
+        self.survival.slept += asleep;
         if is_carried_out {
             self.survival.carried_out.get_or_insert(now);
         }
@@ -59,6 +59,16 @@ impl Judge {
     /// When EC2 had done what it announced, if the machine is there again.
     pub(super) const fn carried_out_at(&self) -> Option<Moment> {
         self.survival.carried_out
+    }
+
+    /// The deadline of a process, nearer by what the machine has slept; a process may not know.
+    pub(super) fn deadline_awake(&self, deadline: Moment) -> Moment {
+        deadline - self.survival.slept
+    }
+
+    /// Whether the machine has slept at all.
+    pub(super) const fn has_slept(&self) -> bool {
+        self.survival.woke.is_some()
     }
 
     /// Whether the machine has just woken up.
