@@ -292,7 +292,16 @@ fn log(bytes: &[u8]) -> String {
     let stories = log.stories();
     for form in [Form::Html, Form::Svg] {
         let drawn = draw(&stories, form);
-        for wrong in ["<script", "<b>", "NaN", "inf\"", "=\"-"] {
+        for wrong in [
+            "<script",
+            "<b>",
+            "NaN",
+            "inf\"",
+            "x=\"-",
+            "y=\"-",
+            "width=\"-",
+            "height=\"-",
+        ] {
             assert!(!drawn.contains(wrong), "{wrong} in {drawn}");
         }
     }
