@@ -74,6 +74,8 @@ struct Process {
     cordoned: Option<WallTime>,
     /// D as it has it.
     deadline: Option<Moment>,
+    /// When that last became another.
+    deadline_moved: Moment,
     verdicts: u32,
     summary: Option<Summary>,
     calls: BTreeMap<PodUid, u32>,
@@ -255,7 +257,12 @@ impl Judge {
             return;
         };
         if let Some(left) = number("seconds_left").filter(|left| *left >= 0.0) {
-            heard.deadline = Some(now + Duration::from_secs_f64(left));
+            let deadline = now + Duration::from_secs_f64(left);
+            let moved = |known: Moment| known.seconds_from(deadline).abs() > 1.0;
+            if heard.deadline.is_none_or(moved) {
+                heard.deadline_moved = now;
+            }
+            heard.deadline = Some(deadline);
         }
         match line.event {
             "interruption.notice" => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Judge;
+use super::{Judge, Process};
 use crate::annotation::{EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation};
 use crate::plan::node::{Annotation, CordonOwner, InterruptionRecord};
 use crate::plan::time::{Moment, Now};
@@ -61,9 +61,18 @@ impl Judge {
         self.survival.carried_out
     }
 
-    /// The deadline of a process, nearer by what the machine has slept; a process may not know.
-    pub(super) fn deadline_awake(&self, deadline: Moment) -> Moment {
-        deadline - self.survival.slept
+    /// The deadline of a process, nearer by what the machine has slept where the process does not know that yet.
+    pub(super) fn deadline_awake(&self, process: &Process) -> Option<Moment> {
+        let is_from_before = self
+            .survival
+            .woke
+            .is_some_and(|woke| process.deadline_moved < woke);
+        let asleep = if is_from_before {
+            self.survival.slept
+        } else {
+            Duration::ZERO
+        };
+        Some(process.deadline? - asleep)
     }
 
     /// Whether the machine has slept at all.
