@@ -1,7 +1,7 @@
 //! The picture of an interruption, drawn from its log lines alone.
 //!
-//! Lines become stories ([`story`]), a story becomes a chart in seconds ([`chart`]), and a chart becomes SVG ([`svg`]),
-//! alone or within a page ([`page`]). Nothing here reads a file or a clock, and no text of a line is taken for markup.
+//! Lines become stories ([`story`]), a story becomes a chart in seconds ([`chart`]), and a chart becomes SVG (`svg`),
+//! alone or within a page (`page`). Nothing here reads a file or a clock, and no text of a line is taken for markup.
 
 pub mod chart;
 mod line;
