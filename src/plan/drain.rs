@@ -260,7 +260,7 @@ impl Drain {
         }
         if let Course::Calling { call, grace, sent } = pod.course {
             if let Some(failure) = failure {
-                pod.record.note(failure, grace);
+                pod.record.note(failure, grace, sent, now);
                 if failure.is_refusal() {
                     note_refusal(pod, &mut self.namespaces, agenda, now);
                 }

@@ -16,6 +16,10 @@ use crate::plan::time::{Moment, WallTime};
 /// An acknowledged write shows in a watch within milliseconds; after this the watch is not believed any more.
 pub(super) const ACKNOWLEDGEMENT: Duration = Duration::from_secs(3);
 
+/// So long after a call was sent a slow server may still carry it out: a call is given up after 12 s (the server's own
+/// limit for serialised evictions is 10 s), and the server does not stop at once when its client hangs up.
+const STILL_AT_WORK: Duration = Duration::from_secs(15);
+
 #[derive(Debug)]
 pub(super) struct Pod {
     pub(super) view: PodView,
@@ -81,6 +85,8 @@ pub(super) struct Record {
     pub(super) last_call: Option<(Call, Moment)>,
     pub(super) was_answered: bool,
     pub(super) doubt: Doubt,
+    /// When the last call was sent that nobody answered, or nobody who knows.
+    pub(super) unanswered: Option<Moment>,
     pub(super) refusals: u32,
     pub(super) failures: u32,
     pub(super) forbidden: u32,
@@ -172,18 +178,31 @@ pub(super) enum ClaimOrder {
 
 impl Record {
     /// Keeps what a failure says about the calls made so far.
-    pub(super) fn note(&mut self, failure: &Failure, grace: Option<Grace>) {
+    pub(super) fn note(
+        &mut self,
+        failure: &Failure,
+        grace: Option<Grace>,
+        sent: Moment,
+        now: Moment,
+    ) {
         self.last_error = Some(failure.text.clone());
         self.was_answered |= failure.was_answered();
         if failure.may_have_acted() {
             self.doubt = Doubt::Sent(grace);
+            self.unanswered = Some(sent);
         } else if matches!(
             failure.kind,
             FailureKind::BlockedByBudget | FailureKind::TwoBudgets
         ) {
-            // Had an earlier call taken effect, the pod would be terminating and no budget would be asked. A terminating
-            // namespace says nothing of the kind: it refuses before the pod is looked at.
-            self.doubt = Doubt::Clear;
+            // Had an earlier call taken effect, the pod would be terminating and no budget would be asked; but one that a
+            // slow server still works on may yet. A terminating namespace says nothing of the kind: it refuses before
+            // the pod is looked at.
+            if self
+                .unanswered
+                .is_none_or(|unanswered| now >= unanswered + STILL_AT_WORK)
+            {
+                self.doubt = Doubt::Clear;
+            }
         }
     }
 

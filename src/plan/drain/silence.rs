@@ -200,9 +200,10 @@ impl Drain {
         agenda.close(&Task::Pod(uid.clone()));
         agenda.close(&Task::GiveUp(uid.clone()));
         if let Some(pod) = self.pods.get_mut(uid)
-            && let Course::Calling { grace, .. } = pod.course
+            && let Course::Calling { grace, sent, .. } = pod.course
         {
             pod.record.doubt = Doubt::Sent(grace);
+            pod.record.unanswered = Some(sent);
             pod.course = Course::Waiting;
         }
     }

@@ -300,3 +300,26 @@ fn in_a_terminating_namespace_a_deletion_repeats_the_grace_of_an_eviction_that_m
     stage.forward_to_next_pod_call();
     assert_eq!(stage.pod_calls(), [("delete", "slow", Some(112))]);
 }
+
+#[test]
+fn a_refusal_is_no_proof_while_a_slow_server_may_still_work_on_an_earlier_call() {
+    let mut stage = Stage::draining(policy(), 120.0, vec![pod("slow", 600)]);
+    assert_eq!(stage.pod_calls(), [("evict", "slow", Some(112))]);
+    stage.answer_pod("slow", silent(FailureKind::Lost));
+    stage.forward_to_next_pod_call();
+    assert_eq!(stage.pod_calls(), [("evict", "slow", Some(112))]);
+    let mut graces = Vec::new();
+    while stage.at < 25.0 {
+        stage.answer_pod("slow", failed(FailureKind::BlockedByBudget, 429));
+        let refused = stage.at;
+        stage.forward_to_next_pod_call();
+        let [(_, _, Some(grace))] = stage.pod_calls()[..] else {
+            panic!("{:?}", stage.pod_calls());
+        };
+        // The first call left at 5 s.
+        let is_settled = refused >= 5.0 + 15.0;
+        assert_eq!(grace < 112, is_settled, "{grace} after {refused} s");
+        graces.push(grace);
+    }
+    assert!(graces.len() > 3, "{graces:?}");
+}

@@ -70,7 +70,7 @@ impl Judge {
         owed: impl Fn(Moment) -> (Moment, Moment),
     ) -> Option<Moment> {
         let chances = self.processes.values().filter_map(|process| {
-            let (from, end) = owed(self.deadline_awake(process)?);
+            let (from, end) = owed(self.deadline_awake(process, weather)?);
             let end = process.ended.unwrap_or(end).min(end);
             let end = self.carried_out_at().unwrap_or(end).min(end);
             let mut from = process.saw?.max(from);

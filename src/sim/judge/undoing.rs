@@ -40,6 +40,8 @@ pub(super) struct Survival {
     slept: Duration,
     /// When EC2 had done what it announced, and the machine was there again.
     carried_out: Option<Moment>,
+    /// Whether every process then took its deadline for past: EC2 may have moved it closer unheard.
+    is_known_to_be_over: bool,
     /// Whether the node has been seen cordoned and excluded.
     pub(super) was_out_of_service: bool,
 }
@@ -51,8 +53,11 @@ impl Judge {
         // Every deadline is nearer than it was, and may have come before anybody says so.
         self.tightened = now;
         self.survival.slept += asleep;
-        if is_carried_out {
-            self.survival.carried_out.get_or_insert(now);
+        if is_carried_out && self.survival.carried_out.is_none() {
+            self.survival.carried_out = Some(now);
+            let slept = self.survival.slept;
+            let mut deadlines = self.processes.values().filter_map(|known| known.deadline);
+            self.survival.is_known_to_be_over = deadlines.all(|deadline| deadline - slept <= now);
         }
     }
 
@@ -61,18 +66,16 @@ impl Judge {
         self.survival.carried_out
     }
 
-    /// The deadline of a process, nearer by what the machine has slept where the process does not know that yet.
-    pub(super) fn deadline_awake(&self, process: &Process) -> Option<Moment> {
-        let is_from_before = self
-            .survival
-            .woke
-            .is_some_and(|woke| process.deadline_moved < woke);
-        let asleep = if is_from_before {
-            self.survival.slept
-        } else {
-            Duration::ZERO
-        };
-        Some(process.deadline? - asleep)
+    /// The deadline of a process, nearer by what the machine has slept where the process does not know that yet. There is
+    /// none for a process that has not been able to ask since.
+    pub(super) fn deadline_awake(&self, process: &Process, weather: &Weather) -> Option<Moment> {
+        let deadline = process.deadline?;
+        match self.survival.woke {
+            Some(woke) if process.deadline_moved < woke => weather
+                .is_clear(Service::Metadata, woke, woke + WAKING_TAKES)
+                .then(|| deadline - self.survival.slept),
+            Some(_) | None => Some(deadline),
+        }
     }
 
     /// Whether the machine has slept at all.
@@ -198,7 +201,8 @@ impl Judge {
         // Who cannot ask for the notice cannot know.
         let can_know = weather.is_clear(Service::Metadata, carried_out, carried_out + WAKING_TAKES);
         let late = self.calls_left.iter().find(|(at, _)| *at >= carried_out);
-        if let Some((at, pod)) = late.filter(|_| can_know) {
+        let is_owed = can_know && self.survival.is_known_to_be_over;
+        if let Some((at, pod)) = late.filter(|_| is_owed) {
             let (at, detail) = (*at, pod.clone());
             let rule = "after a wake past the deadline no pod is called";
             self.breaks(rule, detail, at);
