@@ -258,9 +258,13 @@ impl Judge {
         };
         if let Some(left) = number("seconds_left").filter(|left| *left >= 0.0) {
             let deadline = now + Duration::from_secs_f64(left);
-            let moved = |known: Moment| known.seconds_from(deadline).abs() > 1.0;
-            if heard.deadline.is_none_or(moved) {
+            let nearer_by = heard.deadline.map(|known| known.seconds_from(deadline));
+            if nearer_by.is_none_or(|nearer_by| nearer_by.abs() > 1.0) {
                 heard.deadline_moved = now;
+            }
+            // Nobody can have met a deadline before it was known.
+            if nearer_by.is_some_and(|nearer_by| nearer_by > 1.0) {
+                self.tightened = now;
             }
             heard.deadline = Some(deadline);
         }
