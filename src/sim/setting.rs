@@ -403,6 +403,15 @@ impl Setting {
             && happens(|it| matches!(it, Happening::World(Deed::NoticeWithdrawn)))
     }
 
+    /// Whether the notice has disappeared by then.
+    #[must_use]
+    pub fn is_withdrawn_before(&self, moment: Moment) -> bool {
+        let is_withdrawal = |it: &Happening| matches!(it, Happening::World(Deed::NoticeWithdrawn));
+        self.happenings
+            .iter()
+            .any(|(at, happening)| *at < moment && is_withdrawal(happening))
+    }
+
     /// Whether EC2 hibernates the instance.
     #[must_use]
     pub fn hibernates(&self) -> bool {

@@ -7,13 +7,13 @@ use http::Request;
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::{Namespace, Node as RealNode};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 use spot_interrupt_handler::clock::Clock;
 use spot_interrupt_handler::plan::id::{NodeName, PodUid};
-use spot_interrupt_handler::sim::budget::{Budget, Observation};
+use spot_interrupt_handler::sim::budget::{Budget, Observation, UnreadyPolicy};
 use spot_interrupt_handler::sim::loopback::Loopback;
 use spot_interrupt_handler::sim::pod::{Phase, Pod};
 use spot_interrupt_handler::sim::scenario::Scenario;
@@ -62,10 +62,10 @@ impl Pair {
         let pod = PodOnNode::new(&self.namespace, name, &self.node)
             .label("case", name)
             .grace(grace);
-        let pod = if phase == Phase::Pending {
-            pod.pending()
-        } else {
-            pod
+        let pod = match phase {
+            Phase::Pending => pod.pending(),
+            Phase::NotReady => pod.unready(),
+            Phase::Ready | Phase::Succeeded | Phase::Failed => pod,
         };
         let created = pod.create(&self.real).await;
         let uid = created.metadata.uid.expect("a UID");
@@ -91,6 +91,45 @@ impl Pair {
         )
         .await;
         self.simulate_budget(name, case, allowed, Observation::Current);
+    }
+
+    /// A budget over one case that allows nothing, with so many healthy pods of ten.
+    async fn closed_budget(&self, name: &str, healthy: u32, unready: UnreadyPolicy) {
+        let policy = match unready {
+            UnreadyPolicy::IfHealthyBudget => "IfHealthyBudget",
+            UnreadyPolicy::AlwaysAllow => "AlwaysAllow",
+        };
+        self.real_budget(
+            name,
+            json!({"unhealthyPodEvictionPolicy": policy}),
+            json!({"currentHealthy": healthy}),
+        )
+        .await;
+        let mut budget = Budget::allowing(&self.namespace, name, 0);
+        budget.selector = BTreeMap::from([("case".to_owned(), name.to_owned())]);
+        budget.desired = 10;
+        budget.healthy = healthy;
+        budget.unready = unready;
+        self.stage.with(|world, _| world.cluster.add_budget(budget));
+    }
+
+    /// A budget over the case of its name that allows nothing and wants ten pods, with this besides, at the real server
+    /// alone.
+    async fn real_budget(&self, name: &str, spec: Value, status: Value) {
+        create_budget(&self.real, &self.namespace, name, &[("case", name)], 0).await;
+        let budgets: Api<PodDisruptionBudget> = Api::namespaced(self.real.clone(), &self.namespace);
+        let params = PatchParams::default();
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let changed = budgets
+            .patch(name, &params, &patch)
+            .await
+            .expect("a budget");
+        let mut status = status;
+        status["desiredHealthy"] = json!(10);
+        status["observedGeneration"] = json!(changed.metadata.generation);
+        let patch = Patch::Merge(json!({ "status": status }));
+        let patched = budgets.patch_status(name, &params, &patch).await;
+        patched.expect("the budget's status can be set");
     }
 
     /// A budget that no controller has looked at yet.
@@ -292,6 +331,48 @@ async fn evictions_under_budgets_in_every_state_are_answered_alike() {
     assert_eq!(pair.evict("pending", of(&uid)).await, 201);
 
     assert_eq!(pair.evict("missing", of("any")).await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_is_not_ready_needs_a_budget_only_when_too_few_are_healthy_alike() {
+    let Some(pair) = Pair::set("alike-unready").await else {
+        return;
+    };
+    for (name, healthy, policy, status) in [
+        ("enough", 10, UnreadyPolicy::IfHealthyBudget, 201),
+        ("too-few", 9, UnreadyPolicy::IfHealthyBudget, 429),
+        ("always", 9, UnreadyPolicy::AlwaysAllow, 201),
+    ] {
+        let uid = pair.pod(name, 30, Phase::NotReady).await;
+        pair.closed_budget(name, healthy, policy).await;
+        assert_eq!(pair.evict(name, of(&uid)).await, status, "{name}");
+    }
+}
+
+/// The simulated controller keeps no entries of disrupted pods, so that only the real server is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_with_more_disrupted_pods_than_it_can_hold_is_a_403_that_no_namespace_explains() {
+    let Some(pair) = Pair::set("crowded-budget").await else {
+        return;
+    };
+    let uid = pair.pod("crowded", 30, Phase::Ready).await;
+    let since = "2026-01-01T00:00:00Z";
+    let entries = (0..=2_000).map(|index| (format!("web-{index}"), json!(since)));
+    let disrupted: serde_json::Map<String, Value> = entries.collect();
+    let status = json!({
+        "currentHealthy": 11, "disruptionsAllowed": 1, "disruptedPods": disrupted,
+    });
+    pair.real_budget("crowded", json!({}), status).await;
+    let body = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction",
+        "metadata": {"name": "crowded", "namespace": pair.namespace},
+        "deleteOptions": of(&uid),
+    });
+    let path = format!("{}/eviction", pair.path_of("crowded"));
+    let (status, answer) = send(&pair.real, "POST", &path, Some(&body)).await;
+    assert_eq!(status, 403, "{answer}");
+    let causes = answer["details"]["causes"].to_string();
+    assert!(!causes.contains("NamespaceTerminating"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

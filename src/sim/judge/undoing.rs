@@ -67,13 +67,16 @@ impl Judge {
     }
 
     /// The deadline of a process, nearer by what the machine has slept where the process does not know that yet. There is
-    /// none for a process that has not been able to ask since.
+    /// none for a process that has not been able to ask since, or that was told of no notice any more.
     pub(super) fn deadline_awake(&self, process: &Process, weather: &Weather) -> Option<Moment> {
         let deadline = process.deadline?;
         match self.survival.woke {
-            Some(woke) if process.deadline_moved < woke => weather
-                .is_clear(Service::Metadata, woke, woke + WAKING_TAKES)
-                .then(|| deadline - self.survival.slept),
+            Some(woke) if process.deadline_moved < woke => {
+                let known_by = woke + WAKING_TAKES;
+                let is_told = weather.is_clear(Service::Metadata, woke, known_by)
+                    && !self.setting.is_withdrawn_before(known_by);
+                is_told.then(|| deadline - self.survival.slept)
+            }
             Some(_) | None => Some(deadline),
         }
     }

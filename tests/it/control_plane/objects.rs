@@ -93,6 +93,7 @@ pub struct PodOnNode {
     metadata: Map<String, Value>,
     spec: Map<String, Value>,
     running: bool,
+    ready: &'static str,
 }
 
 impl PodOnNode {
@@ -109,6 +110,7 @@ impl PodOnNode {
             metadata: map(&[]),
             spec: typed(spec),
             running: true,
+            ready: "True",
         }
     }
 
@@ -167,6 +169,12 @@ impl PodOnNode {
         self
     }
 
+    /// Running, and not ready to serve.
+    pub fn unready(mut self) -> Self {
+        self.ready = "False";
+        self
+    }
+
     /// How long it takes to stop, at most its grace: what [`super::FakeKubelet`] waits before it is gone.
     pub fn stops_after(self, seconds: u32) -> Self {
         self.annotation(super::kubelet::TERMINATE_SECONDS, &seconds.to_string())
@@ -185,9 +193,9 @@ impl PodOnNode {
         }
         let status = Patch::Merge(json!({"status": {
             "phase": "Running",
-            "conditions": [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}],
+            "conditions": [{"type": "Ready", "status": self.ready}, {"type": "ContainersReady", "status": self.ready}],
             "containerStatuses": [{
-                "name": "main", "image": "example.invalid/main:1", "imageID": "", "ready": true, "restartCount": 0,
+                "name": "main", "image": "example.invalid/main:1", "imageID": "", "ready": self.ready == "True", "restartCount": 0,
                 "state": {"running": {"startedAt": created.metadata.creation_timestamp}},
             }],
         }}));
