@@ -648,7 +648,9 @@ impl Drain {
             | Course::Stopping { .. } => {}
         }
         pod.handle_gone(self.first_seen, agenda, now);
-        self.calling.remove(uid);
+        if self.calling.remove(uid) {
+            self.hear_of_its_end(uid, agenda, now);
+        }
         self.held.remove(uid);
         self.last_gone = Some(now);
         agenda.close(&Task::Pod(uid.clone()));

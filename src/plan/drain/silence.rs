@@ -128,6 +128,17 @@ impl Drain {
         })
     }
 
+    /// A pod is gone before its call was answered. Was that a probe, it has done what it was to do, and is as good as
+    /// answered.
+    pub(super) fn hear_of_its_end(&mut self, uid: &PodUid, agenda: &mut Agenda, now: Moment) {
+        let sent = self.pods.get(uid).and_then(|pod| pod.record.last_sent());
+        if let Some(sent) = sent.filter(|sent| self.silence.holds(*sent)) {
+            self.silence.begin(agenda, now);
+            // Whoever told of the end tells of the others too: no LIST is needed.
+            let (Wish::List | Wish::Nothing) = self.recall_calls_before(sent, agenda, now);
+        }
+    }
+
     /// Another probe is due.
     pub(in crate::plan) fn handle_probe_due(&mut self, agenda: &mut Agenda, now: Moment) -> Wish {
         if now >= self.deadline {

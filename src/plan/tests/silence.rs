@@ -1,7 +1,8 @@
 //! An API server that falls silent: no new calls, a probe every two seconds, and what follows when it is heard again.
 
 use super::stage::{
-    Stage, failed, first_list, list_anew, next_list, pod, pods, policy, seen, silent, terminating,
+    Stage, failed, first_list, gone, list_anew, next_list, pod, pods, policy, seen, silent,
+    terminating,
 };
 use crate::plan::Policy;
 use crate::plan::action::{FailureKind, Freshness, Outcome, Request, Route};
@@ -97,6 +98,28 @@ fn the_answer_to_a_probe_ends_older_calls_which_a_list_looks_up_and_which_are_se
         ]),
     );
     assert_eq!(names(&stage), ["c", "b"]);
+}
+
+#[test]
+fn a_probe_whose_pod_is_gone_before_the_answer_ends_the_silence_too() {
+    let mut stage = begun();
+    stage.forward_to(8.5);
+    assert_eq!(names(&stage), ["b", "a"]);
+    stage.watch(gone("a"));
+    // b's call is lost, and c takes the place of a's.
+    assert_eq!(names(&stage), ["c"]);
+    assert_eq!(lists(&stage), 0);
+    stage.forward_to(9.5);
+    assert_eq!(names(&stage), ["c", "b"]);
+}
+
+#[test]
+fn a_pod_that_goes_while_its_call_hangs_says_nothing_of_the_server() {
+    let mut stage = begun();
+    stage.forward_to(8.5);
+    assert_eq!(names(&stage), ["b", "a"]);
+    stage.watch(gone("b"));
+    assert_eq!(names(&stage), ["a"]);
 }
 
 #[test]
