@@ -403,6 +403,14 @@ impl Setting {
             && happens(|it| matches!(it, Happening::World(Deed::NoticeWithdrawn)))
     }
 
+    /// Whether somebody sets the node's clock back in this time.
+    #[must_use]
+    pub fn is_set_back_between(&self, from: Moment, until: Moment) -> bool {
+        self.happenings.iter().any(|(at, happening)| {
+            (from..until).contains(at) && matches!(happening, Happening::ClockSet(..0))
+        })
+    }
+
     /// Whether the notice has disappeared by then.
     #[must_use]
     pub fn is_withdrawn_before(&self, moment: Moment) -> bool {

@@ -201,8 +201,10 @@ impl Judge {
         let Some(carried_out) = self.survival.carried_out else {
             return;
         };
-        // Who cannot ask for the notice cannot know.
-        let can_know = weather.is_clear(Service::Metadata, carried_out, carried_out + WAKING_TAKES);
+        // Who cannot ask for the notice cannot know, nor who finds the clock set back when the sleep is to be measured.
+        let known_by = carried_out + WAKING_TAKES;
+        let can_know = weather.is_clear(Service::Metadata, carried_out, known_by)
+            && !self.setting.is_set_back_between(carried_out, known_by);
         let late = self.calls_left.iter().find(|(at, _)| *at >= carried_out);
         let is_owed = can_know && self.survival.is_known_to_be_over;
         if let Some((at, pod)) = late.filter(|_| is_owed) {
