@@ -141,6 +141,15 @@ pub enum Fact {
         /// The error.
         error: String,
     },
+    /// What was ours on a node that outlived its interruption could not be taken back; it is tried again.
+    UncordonFailed {
+        /// Which attempt.
+        attempt: u32,
+        /// The status, when there was an answer.
+        http_status: Option<u16>,
+        /// The error.
+        error: String,
+    },
     /// Something happened to a pod.
     Pod(PodFact, PodNews),
     /// Something happened to a registration in a target group.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::action::{FailureKind, Outcome, Request};
+use super::action::{Failure, FailureKind, Outcome, Request};
 use super::cordon::CALL_TIMEOUT;
 use super::fact::Fact;
 use super::id::{InstanceId, NoticeId};
@@ -61,6 +61,8 @@ pub(super) struct Undo {
     known: Option<(NoticeId, Moment)>,
     failures: u32,
     conflicts: u32,
+    /// Patches that failed, since the last that did not.
+    refusals: u32,
     /// What a patch without an answer may have done.
     unanswered: Option<Claim>,
 }
@@ -114,6 +116,7 @@ impl Undo {
             known,
             failures: 0,
             conflicts: 0,
+            refusals: 0,
             unanswered: None,
         }
     }
@@ -170,13 +173,16 @@ impl Undo {
         match (outcome, self.step.clone()) {
             (Outcome::Node(_), Step::Patching(claim)) => self.finish(claim, agenda, now),
             (Outcome::Node(view), _) => self.handle_view(&view, instance, agenda, now),
-            (Outcome::Failed(failure), step) => {
-                if let Step::Patching(claim) = step
-                    && failure.may_have_acted()
-                {
+            (Outcome::Failed(failure), Step::Patching(claim)) => {
+                if failure.may_have_acted() {
                     self.unanswered = Some(claim);
                 }
-                self.handle_failure(failure.kind, agenda, now.at);
+                self.handle_patch_failure(&failure, agenda, now.at);
+            }
+            (Outcome::Failed(_), _) => {
+                self.failures += 1;
+                let wait = doubled(FIRST_WAIT, self.failures, LONGEST_WAIT);
+                self.wait(wait, agenda, now.at);
             }
             (
                 Outcome::Notice(_)
@@ -203,15 +209,23 @@ impl Undo {
         agenda.wait(Task::Undo, now + wait);
     }
 
-    fn handle_failure(&mut self, kind: FailureKind, agenda: &mut Agenda, now: Moment) {
-        if kind == FailureKind::Conflict && self.conflicts < CONFLICTS_AT_ONCE {
+    fn handle_patch_failure(&mut self, failure: &Failure, agenda: &mut Agenda, now: Moment) {
+        if failure.kind == FailureKind::Conflict && self.conflicts < CONFLICTS_AT_ONCE {
             self.conflicts += 1;
             self.read(agenda, now);
             return;
         }
         self.conflicts = 0;
-        self.failures += 1;
-        let wait = doubled(FIRST_WAIT, self.failures, LONGEST_WAIT);
+        self.refusals += 1;
+        // As with a cordon: the first is news, and so is every doubling of its age.
+        if self.refusals.is_power_of_two() {
+            agenda.tell(Fact::UncordonFailed {
+                attempt: self.refusals,
+                http_status: failure.http_status,
+                error: failure.text.clone(),
+            });
+        }
+        let wait = doubled(FIRST_WAIT, self.refusals, LONGEST_WAIT);
         self.wait(wait, agenda, now);
     }
 
@@ -326,6 +340,7 @@ impl Undo {
         });
         self.step = Step::Clean;
         self.unanswered = None;
+        self.refusals = 0;
     }
 }
 

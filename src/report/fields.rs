@@ -121,6 +121,11 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
             attempt,
             http_status,
             error,
+        }
+        | Fact::UncordonFailed {
+            attempt,
+            http_status,
+            error,
         } => with(
             vec![("attempt", json!(attempt)), ("error", json!(error))],
             "http_status",

@@ -99,6 +99,11 @@ pub(super) fn of(fact: &Fact) -> (&'static str, Level, String) {
             Warn,
             "the node could not be cordoned yet; the drain goes on".to_owned(),
         ),
+        Fact::UncordonFailed { .. } => (
+            "node.uncordon_failed",
+            Warn,
+            "what was ours on the node could not be undone yet; it stays out of service".to_owned(),
+        ),
         Fact::Pod(pod, news) => pod_headline(pod, news),
         Fact::NodeMismatch { expected, found } => (
             "node.mismatch",

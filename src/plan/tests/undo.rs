@@ -442,3 +442,22 @@ fn what_an_earlier_interruption_left_is_ours_in_the_next_one() {
     assert_eq!((owned.cordon, owned.label_before), (CordonOwner::Us, None));
     assert!(stage.planner.interruption(now(stage.at).at).is_some());
 }
+
+#[test]
+fn a_refused_undoing_is_told_at_first_and_at_every_doubling_and_its_waits_grow() {
+    let ours = left(record(-400.0));
+    let mut stage = started(policy(), ours.clone());
+    let mut looked = Vec::new();
+    for _ in 0..8 {
+        looked.push(look_again(&mut stage));
+        stage.answer(&Request::ReadNode, Outcome::Node(ours.clone()));
+        stage.answer(&all_of_it(), failed(FailureKind::Forbidden, 403));
+    }
+    let told = stage.facts.iter().filter_map(|fact| match fact {
+        Fact::UncordonFailed { attempt, .. } => Some(*attempt),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [1, 2, 4, 8]);
+    let waits: Vec<f64> = looked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits[0] < 3.0 && waits[6] > 40.0, "{waits:?}");
+}

@@ -150,6 +150,11 @@ fn node() -> Vec<Fact> {
         http_status,
         error: "patching the node: conflict".to_owned(),
     }));
+    facts.extend([Some(403), None].map(|http_status| Fact::UncordonFailed {
+        attempt: 2,
+        http_status,
+        error: "patching the node: forbidden".to_owned(),
+    }));
     facts
 }
 
