@@ -235,7 +235,7 @@ impl Planner {
             self.agenda.tell(fact);
         }
         if let Phase::Responding(response) = &mut self.phase {
-            response.handle_event(event, &mut self.agenda, now);
+            response.handle_event(event, &self.discovery, &mut self.agenda, now);
         }
         self.stop_if_finished();
     }

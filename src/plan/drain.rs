@@ -325,11 +325,13 @@ impl Drain {
 
     /// The pods of DaemonSets: they stay to the end, and so do the registrations of their addresses.
     pub(super) fn staying(&self) -> impl Iterator<Item = &PodView> {
-        let of_daemon_sets = self
-            .pods
-            .values()
-            .filter(|pod| pod.course == Course::Exempt(Exemption::DaemonSet));
+        let of_daemon_sets = self.pods.values().filter(|pod| pod.stays());
         of_daemon_sets.map(|pod| &pod.view)
+    }
+
+    /// Whether this is the pod of a DaemonSet.
+    pub(super) fn is_staying(&self, uid: &PodUid) -> bool {
+        self.pods.get(uid).is_some_and(Pod::stays)
     }
 
     /// The deadline has moved closer.

@@ -414,7 +414,10 @@ impl Response {
                     self.sight.handle_break(Some(&failure), agenda, now.at);
                 }
             },
-            Task::Glance => self.handle_glance(outcome, agenda, now),
+            Task::Glance => {
+                self.handle_glance(outcome, agenda, now);
+                self.face(discovery, agenda, now.at);
+            }
             Task::Pod(uid) => self.handle_pod_outcome(&uid, &outcome, agenda, now.at),
             Task::Namespace(name) => self.drain.handle_namespace(&name, &outcome, agenda, now.at),
             Task::Group(index) => {
@@ -447,9 +450,23 @@ impl Response {
     }
 
     /// The watch has brought something.
-    pub(super) fn handle_event(&mut self, event: WatchEvent, agenda: &mut Agenda, now: Now) {
+    pub(super) fn handle_event(
+        &mut self,
+        event: WatchEvent,
+        discovery: &Discovery,
+        agenda: &mut Agenda,
+        now: Now,
+    ) {
         self.sight.handle_event(event.version(), agenda, now.at);
+        let seen = match &event {
+            WatchEvent::Seen(view, _) => Some(view.pod.uid.clone()),
+            WatchEvent::Gone(..) | WatchEvent::Opened | WatchEvent::Bookmark(_) => None,
+        };
         self.drain.handle_event(event, agenda, now);
+        // It may have got its address just now.
+        if seen.is_some_and(|uid| self.drain.is_staying(&uid)) {
+            self.face(discovery, agenda, now.at);
+        }
         self.check_for_the_end(agenda, now.at);
     }
 

@@ -249,6 +249,11 @@ impl Pod {
             && view.progress != PodProgress::Finished
     }
 
+    /// Whether it is a DaemonSet's, and stays to the end.
+    pub(super) fn stays(&self) -> bool {
+        self.course == Course::Exempt(Exemption::DaemonSet)
+    }
+
     pub(super) fn urgency(&self) -> Urgency {
         Urgency {
             registered: self.registered,

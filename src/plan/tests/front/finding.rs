@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::super::stage::{Front, Stage, failed, instance, node, own, pod, pods, policy};
+use super::super::stage::{
+    Front, Stage, failed, first_list, instance, node, own, pod, pods, policy, seen,
+};
 use super::{NODE_PORT, arn, binding, by_bindings, calls, front, labels, named, news, web};
 use crate::plan::action::{FailureKind, Finding, Inquiry, Outcome, Ports, Request};
 use crate::plan::binding::{
@@ -214,34 +216,73 @@ fn a_node_that_names_another_instance_stops_everything_at_the_load_balancer() {
     assert_eq!(stage.summary().targets.failed, 1);
 }
 
-#[test]
-fn the_address_of_a_daemon_set_pod_is_deregistered_by_us() {
+/// An interruption where one group is bound to pods by their addresses, before the first list of pods has come.
+fn bound_by_address() -> Stage {
     let by_address = Binding {
         target_type: TargetType::Ip,
         ..binding()
     };
     let mut stage = idle(by_bindings(), Some(with_bindings(vec![by_address])), 40.0);
     interrupt(&mut stage);
-    let address: IpAddr = "10.0.1.7".parse().expect("an address");
-    let gateway = PodView {
+    stage
+}
+
+/// The pod of a DaemonSet that the binding means.
+fn gateway() -> PodView {
+    PodView {
         owner: Some(Owner {
             kind: "DaemonSet".to_owned(),
             name: "gateway".to_owned(),
         }),
-        address: Some(address),
+        address: Some(address()),
         ..web("gateway", 30)
-    };
+    }
+}
+
+fn address() -> IpAddr {
+    "10.0.1.7".parse().expect("an address")
+}
+
+fn look_at_the_gateway() -> Request {
+    let target = TargetId::Address(address());
+    Request::DescribeTargets(binding().group, target, Ports::Only(8080))
+}
+
+#[test]
+fn the_address_of_a_daemon_set_pod_is_deregistered_by_us() {
+    let mut stage = bound_by_address();
     let plain = PodView {
         address: "10.0.1.8".parse().ok(),
         ..web("plain", 30)
     };
     stage.answer(
-        &super::super::stage::first_list(),
-        pods(vec![gateway, plain, pod("other", 30)]),
+        &first_list(),
+        pods(vec![gateway(), plain, pod("other", 30)]),
     );
-    let target = TargetId::Address(address);
-    let look = Request::DescribeTargets(binding().group, target, Ports::Only(8080));
-    assert_eq!(calls(&stage), [look]);
+    assert_eq!(calls(&stage), [look_at_the_gateway()]);
+}
+
+#[test]
+fn the_address_of_a_daemon_set_pod_is_known_too_when_the_second_list_brings_it() {
+    let mut stage = bound_by_address();
+    // The first list is not answered, and after two seconds there is another beside it.
+    let later = stage.at + 3.5;
+    stage.forward_to(later);
+    stage.answer_youngest_list(pods(vec![gateway(), pod("other", 30)]));
+    assert_eq!(calls(&stage), [look_at_the_gateway()]);
+}
+
+#[test]
+fn a_daemon_set_pod_that_gets_its_address_later_is_deregistered_then() {
+    let mut stage = bound_by_address();
+    let without = PodView {
+        address: None,
+        ..gateway()
+    };
+    stage.answer(&first_list(), pods(vec![without, pod("other", 30)]));
+    assert_eq!(calls(&stage), []);
+    stage.watch(seen(gateway()));
+    assert_eq!(calls(&stage), [look_at_the_gateway()]);
 }
 
 fn by_tag() -> Policy {
