@@ -35,10 +35,14 @@ fn node_port(index: usize) -> u16 {
 #[test]
 #[ignore = "takes minutes: make fleet"]
 fn print_the_tables_and_draw_the_picture() {
-    println!("{}", page::fleet_table(&SMALL));
     println!("{}", page::request_table());
     std::fs::write(page::path(page::PICTURE), picture::draw()).expect("a picture");
-    println!("{}", page::fleet_table(&LARGE));
+    let rows = page::fleet_table(&[&SMALL[..], &LARGE].concat());
+    println!("{rows}");
+    let page = page::text();
+    for row in rows.lines() {
+        assert!(page.contains(row), "the page has another row: {row}");
+    }
 }
 
 #[test]
