@@ -67,6 +67,9 @@ use wake::{Clocks, Input, Standing, Wake};
 /// A poll that takes longer has failed: the metadata service answers within milliseconds.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Two polls are never nearer to each other than this part of their interval.
+const POLLS_APART: u32 = 50;
+
 /// As long as the identity is not known, it is asked for this often.
 const IDENTITY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -189,6 +192,7 @@ impl Planner {
             | Task::Verdict
             | Task::Deadline
             | Task::Controller
+            | Task::Turn
             | Task::Settling(_)
             | Task::Wake
             | Task::SecondWave => {}
@@ -269,6 +273,7 @@ impl Planner {
                 | Task::Namespace(_)
                 | Task::SecondWave
                 | Task::Group(_)
+                | Task::Turn
                 | Task::Settling(_)
                 | Task::Controller
                 | Task::Publish(_)
@@ -354,6 +359,17 @@ impl Planner {
         );
     }
 
+    /// When the metadata service is asked again: at whole multiples of the interval by the time of day.
+    ///
+    /// So all agents ask at once, and nodes that are interrupted together say so together: a load balancer controller,
+    /// which begins anew with each node that it hears of, begins once.
+    fn next_poll(&self, now: Now) -> Moment {
+        let interval = self.policy.poll_interval;
+        // A clock that is being corrected may have had it asked just before its time.
+        let earliest = (self.last_poll + interval / POLLS_APART).max(now.at);
+        earliest + (now.wall + earliest.since(now.at)).until_next(interval)
+    }
+
     fn identify(&mut self, now: Moment) {
         self.agenda.attempt(
             Task::Identify,
@@ -381,7 +397,7 @@ impl Planner {
     }
 
     fn handle_poll(&mut self, outcome: Outcome, now: Now) {
-        let next = (self.last_poll + self.policy.poll_interval).max(now.at);
+        let next = self.next_poll(now);
         self.agenda.wait(Task::Poll, next);
         match outcome {
             Outcome::Notice(notice) => {

@@ -99,6 +99,7 @@ pub(super) struct Discovery {
     discover: BTreeSet<Discover>,
     tags: Tags,
     bindings: BTreeMap<BindingApi, Vec<Binding>>,
+    /// In the order of their names.
     services: Option<Vec<Service>>,
     services_age: Age,
     node_labels: Option<Labels>,
@@ -278,7 +279,7 @@ impl Discovery {
                 self.ask_for_services(agenda, now);
             }
             (Topic::Services, Finding::Services(services)) => {
-                self.services = Some(services.clone());
+                self.services = Some(by_name(services.clone()));
             }
             (Topic::Groups, Finding::Groups(groups, next)) => {
                 self.tags.take_page(groups, next.clone());
@@ -462,15 +463,19 @@ impl Discovery {
     }
 
     fn service(&self, name: &NamespacedName) -> Option<&Service> {
-        self.services().iter().find(|service| service.name == *name)
+        let services = self.services();
+        let place = services.binary_search_by(|service| service.name.cmp(name));
+        services.get(place.ok()?)
     }
 
     /// The registrations of the instance.
     pub(super) fn known(&self, instance: &InstanceId) -> Vec<KnownGroup> {
-        let mut known: Vec<KnownGroup> = Vec::new();
+        let mut known = Known::default();
         let target = TargetId::Instance(instance.clone());
         for configured in &self.configured {
-            known.push(KnownGroup {
+            let place = known.groups.len();
+            known.places.entry(configured.arn.clone()).or_insert(place);
+            known.groups.push(KnownGroup {
                 arn: configured.arn.clone(),
                 target: target.clone(),
                 ports: configured.ports,
@@ -482,7 +487,7 @@ impl Discovery {
         }
         for (api, binding) in self.own_bindings() {
             if binding.target_type == TargetType::Instance && self.means_this_node(binding) {
-                join(&mut known, self.bound(api, binding, &target));
+                known.join(self.bound(api, binding, &target));
             }
         }
         for group in &self.tags.found {
@@ -495,9 +500,9 @@ impl Discovery {
                 care: Care::Ours,
                 kind: group.kind,
             };
-            join(&mut known, tagged);
+            known.join(tagged);
         }
-        known
+        known.groups
     }
 
     fn means_this_node(&self, binding: &Binding) -> bool {
@@ -621,7 +626,7 @@ impl Front {
 pub fn groups_behind(policy: &Policy, front: &Front) -> Vec<ConfiguredGroup> {
     let discovery = Discovery {
         bindings: front.bindings.clone(),
-        services: Some(front.services.clone()),
+        services: Some(by_name(front.services.clone())),
         node_labels: front.node_labels.clone(),
         ..Discovery::of(policy)
     };
@@ -636,24 +641,37 @@ pub fn groups_behind(policy: &Policy, front: &Front) -> Vec<ConfiguredGroup> {
         .collect()
 }
 
-/// A group that is known already gets what the other source knows of it: its keeper, its kind.
-fn join(known: &mut Vec<KnownGroup>, group: KnownGroup) {
-    let twin = known
-        .iter_mut()
-        .find(|twin| twin.arn == group.arn && twin.target == group.target);
-    match twin {
-        None => known.push(group),
-        Some(twin) => {
-            twin.binding = twin.binding.take().or(group.binding);
-            twin.kind = twin.kind.or(group.kind);
-            if twin.care == Care::Ours {
-                twin.care = group.care;
-            }
-            // One Service each: the group holds both ports. But a port that the operator named stays the only one.
-            let is_named = twin.source == Source::Arn && matches!(twin.ports, Ports::Only(_));
-            if twin.ports != group.ports && !is_named {
-                twin.ports = Ports::All;
-            }
+fn by_name(mut services: Vec<Service>) -> Vec<Service> {
+    services.sort_by(|one, other| one.name.cmp(&other.name));
+    services
+}
+
+/// The registrations of one instance.
+#[derive(Default)]
+struct Known {
+    groups: Vec<KnownGroup>,
+    /// Where each group is.
+    places: BTreeMap<TargetGroupArn, usize>,
+}
+
+impl Known {
+    /// A group that is known already gets what the other source knows of it: its keeper, its kind.
+    fn join(&mut self, group: KnownGroup) {
+        let place = self.places.get(&group.arn).copied();
+        let Some(twin) = place.and_then(|place| self.groups.get_mut(place)) else {
+            self.places.insert(group.arn.clone(), self.groups.len());
+            self.groups.push(group);
+            return;
+        };
+        twin.binding = twin.binding.take().or(group.binding);
+        twin.kind = twin.kind.or(group.kind);
+        if twin.care == Care::Ours {
+            twin.care = group.care;
+        }
+        // One Service each: the group holds both ports. But a port that the operator named stays the only one.
+        let is_named = twin.source == Source::Arn && matches!(twin.ports, Ports::Only(_));
+        if twin.ports != group.ports && !is_named {
+            twin.ports = Ports::All;
         }
     }
 }

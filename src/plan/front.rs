@@ -1,6 +1,6 @@
 //! Which pods serve requests that only come through this node, and so must not stop before its targets have settled.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::binding::{NamespacedName, Selector, Service, TargetId, TrafficPolicy};
@@ -79,6 +79,7 @@ impl Fronts {
                 closes: Some(begun + PATIENCE),
             });
         }
+        let by_port = ByPort::of(discovery.services());
         for way in targets.into_iter().flat_map(Targets::ways_in) {
             let TargetId::Instance(_) = way.known.target else {
                 continue;
@@ -89,7 +90,7 @@ impl Fronts {
                 None if way.is_left => None,
                 None => Some(way.closes.unwrap_or(begun + PATIENCE)),
             };
-            let leads_to = behind(&way, discovery.services());
+            let leads_to = by_port.behind(&way);
             fronts.extend(leads_to.into_iter().map(|whom| Front {
                 group: Some(way.index),
                 whom,
@@ -130,28 +131,45 @@ impl Fronts {
     }
 }
 
-/// Whom a way in leads to, if it is to pods of this node alone.
-fn behind(way: &WayIn<'_>, services: &[Service]) -> Vec<Whom> {
-    let local = services
-        .iter()
-        .filter(|service| service.traffic == TrafficPolicy::Local);
-    let Some(ports) = &way.ports else {
-        // Which of the node's ports it leads to is being looked at.
-        let selected = local
-            .filter(|service| service.ports.iter().any(|port| port.node_port.is_some()))
-            .filter_map(Selected::by)
-            .map(Whom::Selected);
-        return selected.chain([Whom::AnyHostPort]).collect();
-    };
-    let is_behind = |service: &&Service| {
-        let mut node_ports = service.ports.iter().filter_map(|port| port.node_port);
-        node_ports.any(|port| ports.contains(&port))
-    };
-    let selected = local.filter(is_behind).filter_map(Selected::by);
-    selected
-        .map(Whom::Selected)
-        .chain(ports.iter().copied().map(Whom::HostPort))
-        .collect()
+/// The Services that keep requests on the node, by the node ports they listen on.
+struct ByPort(BTreeMap<u16, Vec<Selected>>);
+
+impl ByPort {
+    fn of(services: &[Service]) -> Self {
+        let mut by_port: BTreeMap<u16, Vec<Selected>> = BTreeMap::new();
+        let local = services
+            .iter()
+            .filter(|service| service.traffic == TrafficPolicy::Local);
+        for service in local {
+            let node_ports: BTreeSet<u16> = service
+                .ports
+                .iter()
+                .filter_map(|port| port.node_port)
+                .collect();
+            for port in node_ports {
+                by_port
+                    .entry(port)
+                    .or_default()
+                    .extend(Selected::by(service));
+            }
+        }
+        Self(by_port)
+    }
+
+    /// Whom a way in leads to, if it is to pods of this node alone.
+    fn behind(&self, way: &WayIn<'_>) -> Vec<Whom> {
+        let Some(ports) = &way.ports else {
+            // Which of the node's ports it leads to is being looked at.
+            let selected = self.0.values().flatten().cloned().map(Whom::Selected);
+            return selected.chain([Whom::AnyHostPort]).collect();
+        };
+        let selected = ports.iter().filter_map(|port| self.0.get(port)).flatten();
+        selected
+            .cloned()
+            .map(Whom::Selected)
+            .chain(ports.iter().copied().map(Whom::HostPort))
+            .collect()
+    }
 }
 
 impl Front {

@@ -335,6 +335,17 @@ impl Response {
                     targets.handle_due(index, agenda, now.at);
                 }
             }
+            Task::Turn => {
+                if let TargetsStep::Begun(_, targets) = &mut self.targets {
+                    let had_failed = targets.has_failed();
+                    targets.handle_turn(agenda, now.at);
+                    if !had_failed && targets.has_failed() {
+                        let kind = NodeEventKind::TargetDeregistrationFailed;
+                        self.publish(kind, agenda, now.at);
+                    }
+                }
+                self.face(discovery, agenda, now.at);
+            }
             Task::Settling(index) => {
                 if let TargetsStep::Begun(_, targets) = &self.targets {
                     targets.handle_settling_due(index, agenda, now.at);
@@ -435,6 +446,7 @@ impl Response {
             | Task::GiveUp(_)
             | Task::Mark(_)
             | Task::SecondWave
+            | Task::Turn
             | Task::Settling(_)
             | Task::Controller
             | Task::Discover(_)
@@ -562,7 +574,7 @@ impl Response {
             ),
         };
         targets.forbid(&format!("the Node names the instance {found}"), agenda, now);
-        let has_failed = targets.tally().failed > 0;
+        let has_failed = targets.has_failed();
         self.targets = TargetsStep::Forbidden(targets);
         if has_failed {
             self.publish(NodeEventKind::TargetDeregistrationFailed, agenda, now);
@@ -626,9 +638,9 @@ impl Response {
         let TargetsStep::Begun(_, targets) = &mut self.targets else {
             return;
         };
-        let failed_before = targets.tally().failed;
+        let had_failed = targets.has_failed();
         targets.handle_outcome(index, outcome, agenda, now);
-        if failed_before == 0 && targets.tally().failed > 0 {
+        if !had_failed && targets.has_failed() {
             self.publish(NodeEventKind::TargetDeregistrationFailed, agenda, now);
         }
     }

@@ -2,21 +2,24 @@
 //! because others register too.
 //!
 //! ```text
-//!   LeftToController ──it stands still──▶ Look ──registered──▶ Deregister
-//!          │                               ▲ │ ◀────────────────────┘
-//!          └──it has been there────────────┘ └──draining──▶ Settled ──registered again──▶ Deregister
+//!   LeftToController ──it stands still──▶ Look ──registered──▶ Deregister ◀──registered again──┐
+//!          │                               │ ◀──────────────────────┘                          │
+//!          │                               └──draining──▶ Settled ─────────────────────────────┤
+//!          └──it has been there──▶ Follow ──draining, or believed──▲ └──registered──▶ Deregister
 //! ```
 
 mod controller;
 mod group;
+mod pace;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::controller::ControllerWatch;
 use self::group::{Group, Next, Step, Word};
+use self::pace::{Pace, Turn};
 use super::action::{Outcome, Ports, Request};
-use super::binding::{Binding, BindingApi, Settling};
+use super::binding::{Binding, BindingApi, NamespacedName, Settling, TargetId};
 use super::discovery::{Care, KnownGroup};
 use super::fact::{DeregisteredState, Fact, SkipReason, TargetErrorKind, TargetNews, TargetTally};
 use super::id::TargetGroupArn;
@@ -76,10 +79,16 @@ impl Terms {
 #[derive(Debug)]
 pub(super) struct Targets {
     groups: Vec<Group>,
+    /// Where each registration is among them.
+    places: BTreeMap<(TargetGroupArn, TargetId), usize>,
     terms: Terms,
     /// Groups whose time has come and that wait for a free call.
     ready: VecDeque<usize>,
-    calling: BTreeSet<usize>,
+    /// Groups that are ours to deregister and wait for their turn.
+    lined_up: VecDeque<usize>,
+    pace: Pace,
+    /// The groups that calls are under way for, and since when.
+    calling: BTreeMap<usize, Moment>,
     controller: ControllerWatch,
     /// Groups for which pods wait.
     held: BTreeSet<usize>,
@@ -99,21 +108,7 @@ impl Targets {
         agenda: &mut Agenda,
         now: Moment,
     ) -> Self {
-        let mut targets = Self {
-            groups: Vec::new(),
-            terms: Terms {
-                first_seen: interruption.first_seen,
-                deadline: interruption.deadline,
-                effect,
-                settling,
-            },
-            ready: VecDeque::new(),
-            calling: BTreeSet::new(),
-            controller: ControllerWatch::begin(interruption, now),
-            held: BTreeSet::new(),
-            reviewed: BTreeSet::new(),
-            followed: 0,
-        };
+        let mut targets = Self::none(interruption, effect, settling, now);
         targets.learn(known, agenda, now);
         targets
     }
@@ -127,14 +122,25 @@ impl Targets {
     ) -> Self {
         Self {
             groups: known.into_iter().map(Group::new).collect(),
-            terms: Terms {
-                first_seen: interruption.first_seen,
-                deadline: interruption.deadline,
-                effect: Effect::Real,
-                settling,
-            },
+            ..Self::none(interruption, Effect::Real, settling, now)
+        }
+    }
+
+    fn none(interruption: &Interruption, effect: Effect, settling: Settling, now: Moment) -> Self {
+        let terms = Terms {
+            first_seen: interruption.first_seen,
+            deadline: interruption.deadline,
+            effect,
+            settling,
+        };
+        Self {
+            groups: Vec::new(),
+            places: BTreeMap::new(),
             ready: VecDeque::new(),
-            calling: BTreeSet::new(),
+            lined_up: VecDeque::new(),
+            pace: Pace::until(terms.last_call()),
+            terms,
+            calling: BTreeMap::new(),
             controller: ControllerWatch::begin(interruption, now),
             held: BTreeSet::new(),
             reviewed: BTreeSet::new(),
@@ -146,8 +152,9 @@ impl Targets {
     pub(super) fn learn(&mut self, known: Vec<KnownGroup>, agenda: &mut Agenda, now: Moment) {
         let before = self.groups.len();
         for group in known {
-            let twin = self.groups.iter_mut().find(|twin| twin.is_same(&group));
-            match twin {
+            let name = (group.arn.clone(), group.target.clone());
+            let place = *self.places.entry(name).or_insert(self.groups.len());
+            match self.groups.get_mut(place) {
                 Some(twin) => twin.learn(group),
                 None => self.groups.push(Group::new(group)),
             }
@@ -163,7 +170,7 @@ impl Targets {
             if is_left && let Care::Controller(_) = group.known.care {
                 group.step = Step::LeftToController;
             } else {
-                self.ready.push_back(index);
+                self.lined_up.push_back(index);
             }
         }
         self.wait_for_controller(agenda, now);
@@ -173,6 +180,7 @@ impl Targets {
     /// The deadline has moved closer.
     pub(super) fn tighten(&mut self, deadline: Moment, agenda: &mut Agenda, now: Moment) {
         self.terms.deadline = deadline;
+        self.pace.tighten(self.terms.last_call());
         self.wait_for_controller(agenda, now);
     }
 
@@ -188,6 +196,8 @@ impl Targets {
     /// The Node is another machine's: nothing is sent any more.
     pub(super) fn forbid(&mut self, error: &str, agenda: &mut Agenda, now: Moment) {
         self.ready.clear();
+        self.lined_up.clear();
+        agenda.close(&Task::Turn);
         for index in 0..self.groups.len() {
             agenda.close(&Task::Group(index));
         }
@@ -212,17 +222,19 @@ impl Targets {
         agenda: &mut Agenda,
         now: Moment,
     ) {
+        let mut left: BTreeMap<&NamespacedName, Vec<usize>> = BTreeMap::new();
+        for (index, group) in self.groups.iter().enumerate() {
+            if let (Step::LeftToController, Some(name)) = (&group.step, &group.known.binding) {
+                left.entry(name).or_default().push(index);
+            }
+        }
         let mut passed = Vec::new();
         for binding in bindings {
-            if !self.controller.has_passed(binding, now) {
-                continue;
+            if self.controller.has_passed(binding, now) {
+                let word = self.controller.word(binding);
+                let meant = left.get(&binding.name).into_iter().flatten();
+                passed.extend(meant.map(|index| (*index, word)));
             }
-            let word = self.controller.word(binding);
-            passed.extend(self.groups.iter().enumerate().filter_map(|(index, group)| {
-                let is_meant = group.step == Step::LeftToController
-                    && group.known.binding.as_ref() == Some(&binding.name);
-                is_meant.then_some((index, word))
-            }));
         }
         passed.sort_by_key(|(index, _)| !self.held.contains(index));
         for (place, (index, word)) in passed.into_iter().enumerate() {
@@ -233,8 +245,7 @@ impl Targets {
                 || place < GROUPS_A_LOOK && (self.held.contains(&index) || word == Word::Doubtful);
             if is_looked_at {
                 self.followed += 1;
-                group.step = Step::Look;
-                group.word = word;
+                group.step = Step::Follow(word);
                 self.ready.push_back(index);
             } else if word == Word::Good {
                 group.trust_controller(&self.terms, agenda, now);
@@ -289,7 +300,7 @@ impl Targets {
         for index in left {
             if let Some(group) = self.groups.get_mut(index) {
                 group.step = Step::Look;
-                self.ready.push_back(index);
+                self.lined_up.push_back(index);
             }
         }
         self.fill_calls(agenda, now);
@@ -298,6 +309,11 @@ impl Targets {
     /// A group's time has come.
     pub(super) fn handle_due(&mut self, index: usize, agenda: &mut Agenda, now: Moment) {
         self.ready.push_back(index);
+        self.fill_calls(agenda, now);
+    }
+
+    /// The next of those that are ours to deregister may ask.
+    pub(super) fn handle_turn(&mut self, agenda: &mut Agenda, now: Moment) {
         self.fill_calls(agenda, now);
     }
 
@@ -325,7 +341,7 @@ impl Targets {
         agenda: &mut Agenda,
         now: Moment,
     ) {
-        self.calling.remove(&index);
+        let asked = self.calling.remove(&index).unwrap_or(now);
         let Some(group) = self.groups.get_mut(index) else {
             return;
         };
@@ -340,7 +356,14 @@ impl Targets {
                 self.wait_for_controller(agenda, now);
                 Next::Nothing
             }
-            Outcome::Targets(targets) => group.handle_look(&targets, &self.terms, agenda, now),
+            Outcome::Targets(targets) => {
+                let is_first = group.step == Step::Look && group.deregistrations == 0;
+                let next = group.handle_look(&targets, &self.terms, agenda, now);
+                if is_first && group.has_ended() {
+                    self.pace.handle_unneeded(now);
+                }
+                next
+            }
             Outcome::Failed(failure) => group.handle_failure(failure, &self.terms, agenda, now),
             Outcome::Done
             | Outcome::Notice(_)
@@ -349,7 +372,10 @@ impl Targets {
             | Outcome::Namespace(_)
             | Outcome::Access(_)
             | Outcome::Found(_)
-            | Outcome::Pods { .. } => group.handle_deregistered(&self.terms, agenda, now),
+            | Outcome::Pods { .. } => {
+                self.pace.handle_accepted();
+                group.handle_deregistered(&self.terms, agenda, now)
+            }
         };
         let Some(group) = self.groups.get_mut(index) else {
             return;
@@ -369,11 +395,33 @@ impl Targets {
                     agenda.wait(Task::Group(index), now + wait);
                 }
             }
+            Next::InTurn => {
+                self.pace.handle_throttled(asked, agenda.jitter(), now);
+                self.lined_up.push_back(index);
+            }
+            Next::Spared => {
+                self.review(index, agenda);
+                self.spare(agenda, now);
+            }
             Next::Nothing => {
                 self.review(index, agenda);
             }
         }
         self.fill_calls(agenda, now);
+    }
+
+    /// The account's bucket of looks is empty, which the controller looks from as well: what waits for a look that only
+    /// confirms what is known goes without.
+    fn spare(&mut self, agenda: &mut Agenda, now: Moment) {
+        for index in std::mem::take(&mut self.ready) {
+            let group = self.groups.get_mut(index);
+            if group.is_some_and(|group| group.leave_out(&self.terms, agenda, now)) {
+                self.review(index, agenda);
+            } else {
+                self.ready.push_back(index);
+            }
+        }
+        self.wait_for_controller(agenda, now);
     }
 
     /// Has a group that let go looked at again, if it is among those.
@@ -407,13 +455,22 @@ impl Targets {
             }
             match group.step {
                 Step::Failed => tally.failed += group.unsettled_count(),
-                Step::LeftToController | Step::Look | Step::Deregister(_) => {
+                Step::LeftToController | Step::Follow(_) | Step::Look | Step::Deregister(_) => {
                     tally.pending += group.unsettled_count();
                 }
                 Step::Settled | Step::LookAgain => {}
             }
         }
         tally
+    }
+
+    /// Whether a registration was given up.
+    pub(super) fn has_failed(&self) -> bool {
+        let mut failed = self
+            .groups
+            .iter()
+            .filter(|group| group.step == Step::Failed);
+        failed.any(|group| group.unsettled_count() > 0)
     }
 
     /// Whether every group has let go, or has been given up.
@@ -457,9 +514,37 @@ impl Targets {
         }
     }
 
+    /// The next group that a call may be made for: what was begun goes before what is not.
+    fn next_to_call(&mut self, agenda: &mut Agenda, now: Moment) -> Option<usize> {
+        if let Some(index) = self.ready.pop_front() {
+            return Some(index);
+        }
+        if self.lined_up.is_empty() {
+            return None;
+        }
+        match self.pace.turn(now) {
+            Turn::Now => {
+                self.pace.handle_begun(agenda.jitter(), now);
+                self.lined_up.pop_front()
+            }
+            Turn::At(moment) => {
+                agenda.wait(Task::Turn, moment);
+                None
+            }
+            Turn::Never => {
+                for index in std::mem::take(&mut self.lined_up) {
+                    if let Some(group) = self.groups.get_mut(index) {
+                        group.give_up(agenda, now);
+                    }
+                }
+                None
+            }
+        }
+    }
+
     fn fill_calls(&mut self, agenda: &mut Agenda, now: Moment) {
         while self.calling.len() < CALLS_AT_ONCE {
-            let Some(index) = self.ready.pop_front() else {
+            let Some(index) = self.next_to_call(agenda, now) else {
                 return;
             };
             let Some(group) = self.groups.get_mut(index) else {
@@ -471,7 +556,7 @@ impl Targets {
                     group.step = Step::LookAgain;
                     Request::DescribeTargets(known.arn.clone(), known.target.clone(), known.ports)
                 }
-                Step::Look | Step::LookAgain => {
+                Step::Look | Step::LookAgain | Step::Follow(_) => {
                     Request::DescribeTargets(known.arn.clone(), known.target.clone(), known.ports)
                 }
                 Step::Deregister(ports) if self.terms.effect == Effect::Rehearsed => {
@@ -500,7 +585,7 @@ impl Targets {
                 }
                 Step::LeftToController | Step::Failed => continue,
             };
-            self.calling.insert(index);
+            self.calling.insert(index, now);
             agenda.attempt(Task::Group(index), request, Some(now + CALL_TIMEOUT));
         }
     }

@@ -44,6 +44,8 @@ pub enum Task {
     SecondWave,
     /// When the next call for this target group is due; the number is its place in the list.
     Group(usize),
+    /// When the next deregistration may be asked for, after some were throttled.
+    Turn,
     /// When what this target group's load balancer had sent has had its time.
     Settling(usize),
     /// When the controller of target groups has had its time.
@@ -91,6 +93,7 @@ impl Task {
             | Self::Namespace(_)
             | Self::SecondWave
             | Self::Group(_)
+            | Self::Turn
             | Self::Controller
             | Self::Discover(_)
             | Self::Identify

@@ -131,6 +131,17 @@ impl WallTime {
     }
 }
 
+impl WallTime {
+    /// How long it is until this time, or the next after it, is a whole multiple of `interval` since the Unix epoch.
+    #[must_use]
+    pub fn until_next(self, interval: Duration) -> Duration {
+        let millis = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+        let past = self.millis.rem_euclid(millis.max(1));
+        let left = if past == 0 { 0 } else { millis - past };
+        Duration::from_millis(left.try_into().unwrap_or(0))
+    }
+}
+
 impl Add<Duration> for WallTime {
     type Output = Self;
 

@@ -1,6 +1,6 @@
 //! A load balancer controller at its work: what its bindings show of it, and how long it is waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Terms;
@@ -39,6 +39,8 @@ pub(super) struct ControllerWatch {
     moved: BTreeMap<NamespacedName, WallTime>,
     /// Checkpoints of work that had begun before the label: the node was still registered.
     dismissed: BTreeMap<NamespacedName, WallTime>,
+    /// Bindings that had no checkpoint when they were last listed: it is taken away while they are worked on.
+    at_work: BTreeSet<NamespacedName>,
 }
 
 impl ControllerWatch {
@@ -50,6 +52,7 @@ impl ControllerWatch {
             first: BTreeMap::new(),
             moved: BTreeMap::new(),
             dismissed: BTreeMap::new(),
+            at_work: BTreeSet::new(),
         }
     }
 
@@ -87,6 +90,7 @@ impl ControllerWatch {
             .entry(binding.name.clone())
             .or_insert(binding.checkpoint);
         let Some(checkpoint) = binding.checkpoint else {
+            self.at_work.insert(binding.name.clone());
             return false;
         };
         if self.dismissed.get(&binding.name) == Some(&checkpoint) {
@@ -98,10 +102,15 @@ impl ControllerWatch {
         }
         has_passed
     }
-    /// Whether the controller's work on this binding surely began when the node carried the label.
-    pub(super) fn word(&self, binding: &Binding) -> Word {
+
+    /// Whether the controller's work on this binding surely began when the node carried the label. A call that is
+    /// throttled can take it any time, and then it has been seen at work.
+    pub(super) fn word(&mut self, binding: &Binding) -> Word {
+        let was_at_work = self.at_work.remove(&binding.name);
         match binding.checkpoint {
-            Some(checkpoint) if checkpoint > self.begun_wall + WORK_UNDER_WAY => Word::Good,
+            Some(checkpoint) if checkpoint > self.begun_wall + WORK_UNDER_WAY && !was_at_work => {
+                Word::Good
+            }
             Some(_) | None => Word::Doubtful,
         }
     }

@@ -38,8 +38,6 @@ pub(super) struct Group {
     reviews: usize,
     pub(super) reregistered: u32,
     pub(super) tells_settling: bool,
-    /// What the controller's checkpoint is worth.
-    pub(super) word: Word,
 }
 
 /// What a controller's checkpoint is worth.
@@ -56,6 +54,8 @@ pub(super) enum Word {
 pub(super) enum Step {
     /// The controller that keeps its binding ends the registration, as long as it works.
     LeftToController,
+    /// The controller has been there: whether it has done its part is to be read.
+    Follow(Word),
     /// Its registrations are to be read.
     Look,
     /// These ports are being deregistered.
@@ -72,6 +72,10 @@ pub(super) enum Step {
 pub(super) enum Next {
     Now,
     After(Duration),
+    /// When the account's bucket may have filled again.
+    InTurn,
+    /// Nothing, nor do others that are as little needed.
+    Spared,
     Nothing,
 }
 
@@ -92,13 +96,7 @@ impl Group {
             reviews: 0,
             reregistered: 0,
             tells_settling: false,
-            word: Word::Good,
         }
-    }
-
-    /// Whether this is the same registration.
-    pub(super) fn is_same(&self, known: &KnownGroup) -> bool {
-        self.known.arn == known.arn && self.known.target == known.target
     }
 
     /// What is known better now counts as long as nothing was done by what was known before.
@@ -150,7 +148,7 @@ impl Group {
                     },
                 )
             }
-            Step::LeftToController | Step::Look | Step::Deregister(_) => None,
+            Step::LeftToController | Step::Follow(_) | Step::Look | Step::Deregister(_) => None,
         }
     }
 
@@ -172,11 +170,9 @@ impl Group {
     }
 
     /// Whether what was seen shows that the controller has yet to come: it was not here since it knew of the node.
-    pub(super) fn goes_back(&mut self, targets: &[Target]) -> bool {
-        let word = std::mem::replace(&mut self.word, Word::Good);
+    pub(super) fn goes_back(&self, targets: &[Target]) -> bool {
         let mut states = targets.iter().map(|target| target.state);
-        word == Word::Doubtful
-            && self.step == Step::Look
+        self.step == Step::Follow(Word::Doubtful)
             && states.any(|state| state == TargetState::Registered)
     }
 
@@ -306,11 +302,15 @@ impl Group {
             // It had let go; the next look tells whether that still holds.
             self.reviews += 1;
             self.step = Step::Settled;
-            return Next::Nothing;
+            return if matches!(failure.kind, FailureKind::Throttled(_)) {
+                Next::Spared
+            } else {
+                Next::Nothing
+            };
         }
         self.failures += 1;
         let kind = failure.kind;
-        let was_looking = self.step == Step::Look;
+        let was_looking = matches!(self.step, Step::Look | Step::Follow(_));
         self.last_failure = Some(failure);
         match kind {
             FailureKind::NotFound => {
@@ -347,12 +347,12 @@ impl Group {
                 self.has_renewed_credentials = true;
                 Next::Now
             }
+            FailureKind::Throttled(_) => self.handle_throttled(terms, agenda, now),
             FailureKind::Unreachable(_)
             | FailureKind::Lost
             | FailureKind::TimedOut
             | FailureKind::BlockedByBudget
             | FailureKind::TwoBudgets
-            | FailureKind::Throttled(_)
             | FailureKind::NamespaceTerminating
             | FailureKind::Conflict
             | FailureKind::Expired
@@ -360,16 +360,55 @@ impl Group {
             | FailureKind::Unreadable
             | FailureKind::HopLimit
             | FailureKind::Panicked => {
-                // The look has another and larger bucket, and maybe somebody else did it meanwhile.
-                if !self.is_blind() {
-                    self.step = Step::Look;
-                }
+                self.look_before_the_next_try();
                 Next::After(
                     agenda
                         .jitter()
                         .up_to(doubled(FIRST_WAIT, self.failures, LONGEST_WAIT)),
                 )
             }
+        }
+    }
+
+    /// Many ask at once. What is needed is asked for again, in turn; what only confirms what is known, not.
+    fn handle_throttled(&mut self, terms: &Terms, agenda: &mut Agenda, now: Moment) -> Next {
+        match self.step {
+            Step::Follow(_) => {
+                self.leave_out(terms, agenda, now);
+                Next::Spared
+            }
+            Step::LeftToController
+            | Step::Look
+            | Step::Deregister(_)
+            | Step::Settled
+            | Step::LookAgain
+            | Step::Failed => {
+                self.look_before_the_next_try();
+                Next::InTurn
+            }
+        }
+    }
+
+    /// It is not looked at this time, if all that is to be read is whether others have done their part: what the controller
+    /// says is believed, or the next listing has it looked at. Whether that is so.
+    pub(super) fn leave_out(&mut self, terms: &Terms, agenda: &mut Agenda, now: Moment) -> bool {
+        match self.step {
+            Step::Follow(Word::Good) => self.trust_controller(terms, agenda, now),
+            Step::Follow(Word::Doubtful) => self.step = Step::LeftToController,
+            Step::Settled => self.reviews += 1,
+            Step::LeftToController
+            | Step::Look
+            | Step::Deregister(_)
+            | Step::LookAgain
+            | Step::Failed => return false,
+        }
+        true
+    }
+
+    /// The look has another and larger bucket, and maybe somebody else did it meanwhile.
+    fn look_before_the_next_try(&mut self) {
+        if !self.is_blind() && !matches!(self.step, Step::Follow(_)) {
+            self.step = Step::Look;
         }
     }
 

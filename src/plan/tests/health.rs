@@ -53,6 +53,27 @@ fn polls_begin_an_interval_apart_however_long_the_answer_takes() {
     assert_eq!(stage.due(), Some(10.0));
 }
 
+/// When an agent that was started at `started` asks for the second time.
+fn second_poll(started: f64) -> f64 {
+    let mut stage = Stage::started(policy(), None, started);
+    stage.answer(&Request::ReadNotice, Outcome::Notice(None));
+    stage.due().expect("a poll")
+}
+
+#[test]
+fn all_agents_ask_at_the_same_seconds_of_the_day_whenever_they_were_started() {
+    for (started, second) in [
+        (0.0, 5.0),
+        (3.2, 5.0),
+        (4.8, 5.0),
+        (4.95, 10.0),
+        (7.0, 10.0),
+    ] {
+        let asked = second_poll(started);
+        assert!((asked - second).abs() < 1e-3, "{started}: {asked}");
+    }
+}
+
 #[test]
 fn a_heartbeat_comes_every_minute_and_says_what_the_agent_does() {
     let mut stage = Stage::new(policy());

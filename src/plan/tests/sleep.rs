@@ -147,7 +147,7 @@ fn an_interruption_whose_notice_and_record_are_gone_after_a_jump_is_over() {
         !is_idle(&stage),
         "the verdict is told as of the interruption"
     );
-    stage.forward_to(14.0);
+    stage.forward_to(10.01);
     stage.answer(&Request::ReadNotice, Outcome::Notice(None));
     assert!(is_idle(&stage));
 }
@@ -212,7 +212,7 @@ fn a_machine_that_wakes_from_its_hibernation_is_given_back_after_three_polls() {
     stage.forward_to(9.0);
     stage.answer(&Request::ReadNode, recorded());
     stage.answer(&Request::ReadNotice, Outcome::Notice(None));
-    for _ in 0..2 {
+    for poll in [10.01, 15.01] {
         let reads = stage.open_requests().into_iter();
         assert_eq!(
             reads
@@ -220,7 +220,7 @@ fn a_machine_that_wakes_from_its_hibernation_is_given_back_after_three_polls() {
                 .count(),
             0
         );
-        stage.forward_to(stage.at + 5.0);
+        stage.forward_to(poll);
         stage.answer(&Request::ReadNotice, Outcome::Notice(None));
     }
     stage.answer(&Request::ReadNode, recorded());

@@ -70,11 +70,16 @@ impl Stage {
 
     /// The same, before a front.
     pub fn before(policy: Policy, front: Option<Front>) -> Self {
+        Self::started(policy, front, 0.0)
+    }
+
+    /// The same, started at this time.
+    pub fn started(policy: Policy, front: Option<Front>, at: f64) -> Self {
         let node = NodeName::new("node-1");
-        let planner = Planner::new(policy, node, Some(PodUid::new("uid-agent")), 7, now(0.0));
+        let planner = Planner::new(policy, node, Some(PodUid::new("uid-agent")), 7, now(at));
         let mut stage = Self {
             planner,
-            at: 0.0,
+            at,
             front,
             ahead: 0.0,
             open: Vec::new(),

@@ -203,35 +203,80 @@ fn a_registration_that_outlives_its_deregistrations_is_told_so() {
 }
 
 #[test]
-fn a_look_that_is_due_exactly_five_seconds_before_the_deadline_is_made() {
+fn a_throttled_group_has_its_last_turn_within_the_last_quarter_of_a_second() {
     let look = describe(Ports::All);
-    // Each look fails as soon as it is made, but for the last but one, which takes `slack` longer.
-    let play = |slow: Option<(usize, f64)>| {
-        let mut stage = Stage::draining(with_group(Ports::All), 20.0, vec![]);
-        let mut looks = Vec::new();
-        loop {
-            looks.push(stage.at);
-            if let Some((index, slack)) = slow
-                && looks.len() == index + 1
-            {
-                stage.forward_to(stage.at + slack);
-            }
+    let mut stage = Stage::draining(with_group(Ports::All), 20.0, vec![]);
+    let mut last = stage.at;
+    while failures(&stage).is_empty() {
+        if calls(&stage) == [&look] {
+            last = stage.at;
             stage.answer(&look, throttled());
-            while calls(&stage).is_empty() {
-                if !failures(&stage).is_empty() {
-                    return looks;
-                }
-                stage.forward_to_next_due();
-            }
+        } else {
+            stage.forward_to_next_due();
         }
-    };
-    let looks = play(None);
-    let last = looks.len() - 1;
-    let slack = 20.0 - looks[last];
-    assert!((0.0..5.0).contains(&slack), "{looks:?}");
-    let delayed = play(Some((last - 1, slack)));
-    assert_eq!(delayed.len(), looks.len(), "{delayed:?}");
-    assert!((delayed[last] - 20.0).abs() < 1e-9, "{delayed:?}");
+    }
+    // The deadline is at 25 s.
+    assert!((19.75..=20.0).contains(&last), "{last} s");
+    assert_eq!(failures(&stage), [(None, TargetErrorKind::Throttled, 0)]);
+}
+
+#[test]
+fn who_was_throttled_asks_for_one_group_after_the_other() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let groups = names.map(|name| (name, Ports::Only(30_001)));
+    let mut stage = Stage::draining(with_groups(&groups), 120.0, vec![]);
+    let registered = || Outcome::Targets(vec![target(30_001, TargetState::Registered)]);
+    let first = |stage: &Stage| calls(stage).first().map(|call| (*call).clone());
+    for _ in 0..2 {
+        // Four looks, and then four deregistrations that are throttled together.
+        for call in calls(&stage).into_iter().cloned().collect::<Vec<_>>() {
+            let outcome = match call {
+                Request::DescribeTargets(..) => registered(),
+                _ => throttled(),
+            };
+            stage.answer(&call, outcome);
+        }
+    }
+    assert_eq!(calls(&stage), Vec::<&Request>::new());
+    let mut turns = Vec::new();
+    for _ in 0..4 {
+        forward_to_next_call(&mut stage);
+        turns.push(stage.at);
+        // Each turn is a look and what follows from it, at once.
+        for outcome in [registered(), throttled()] {
+            assert_eq!(calls(&stage).len(), 1);
+            let call = first(&stage).expect("a call");
+            stage.answer(&call, outcome);
+        }
+        assert_eq!(calls(&stage), Vec::<&Request>::new());
+    }
+    // Full jitter over 0.25 s, and half as long again each time.
+    let mut before = 5.0;
+    for (turn, longest) in turns.into_iter().zip([0.25, 0.375, 0.5625, 0.843_75]) {
+        assert!((0.0..longest).contains(&(turn - before)), "{turn} s");
+        before = turn;
+    }
+}
+
+#[test]
+fn who_is_let_through_again_waits_no_longer() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let groups = names.map(|name| (name, Ports::Only(30_001)));
+    let mut stage = Stage::draining(with_groups(&groups), 120.0, vec![]);
+    let look = calls(&stage)[0].clone();
+    stage.answer(&look, throttled());
+    for call in calls(&stage).into_iter().cloned().collect::<Vec<_>>() {
+        stage.answer(
+            &call,
+            Outcome::Targets(vec![target(30_001, TargetState::Registered)]),
+        );
+    }
+    assert_eq!(calls(&stage).len(), 3);
+    let call = calls(&stage)[0].clone();
+    assert!(matches!(call, Request::DeregisterTargets(..)), "{call:?}");
+    stage.answer(&call, Outcome::Done);
+    // As many as may be under way are.
+    assert_eq!(calls(&stage).len(), 4);
 }
 
 #[test]
@@ -252,7 +297,7 @@ fn a_deadline_that_comes_closer_ends_the_calls_earlier() {
         failures(&stage).first(),
         Some(&(None, TargetErrorKind::Throttled, 0))
     );
-    // The notice said 40 s; a look is due every five seconds at most.
+    // The notice said 40 s; a turn comes every five seconds at least.
     assert!((30.0..=35.0).contains(&stage.at), "{} s", stage.at);
 }
 

@@ -8,6 +8,7 @@ use crate::plan::id::TargetGroupArn;
 use crate::plan::time::Moment;
 use crate::sim::World;
 use crate::sim::balancer::Registration;
+use crate::sim::controller::Conduct;
 use crate::sim::pod::Pod;
 use crate::sim::ports::{PodCall, PodVerb};
 use crate::sim::setting::Setting;
@@ -20,6 +21,10 @@ const FOUND_OUT: Duration = Duration::from_secs(2);
 
 /// The last look at a group that has let go comes fifty seconds after; a call and its answer are quicker than this.
 const LAST_REVIEW: Duration = Duration::from_secs(45);
+
+/// From the death of a controller to the first call: ten seconds from the listing that showed its last work, and two for
+/// the calls before.
+const TAKEN_OVER: Duration = Duration::from_secs(5 + 10 + 2);
 
 /// As much time is needed from a group's letting go for all looks at it.
 const ALL_REVIEWS: Duration = Duration::from_secs(75);
@@ -86,6 +91,7 @@ impl Judge {
         deregisters: &[u16],
         now: Moment,
     ) {
+        self.the_part_of_a_dead_controller_is_taken_over(group, now);
         let is_kept = self.front.bound(group).is_some() && self.front.is_kept_well();
         let is_undisturbed = self.conditions.is_calm && !self.reregistered.contains_key(group);
         let had_time = self
@@ -97,6 +103,33 @@ impl Judge {
             let detail = format!("{group} was deregistered directly");
             let rule = "the groups of a working controller are left to it";
             self.breaks(rule, detail, now);
+        }
+    }
+
+    /// A controller that has stood still for ten seconds is waited for no longer; its bindings are listed every five.
+    fn the_part_of_a_dead_controller_is_taken_over(&mut self, group: &TargetGroupArn, now: Moment) {
+        let died = match self.front.conduct {
+            Conduct::Absent => Moment::ORIGIN,
+            Conduct::Working {
+                dies: Some(dies), ..
+            } => dies,
+            Conduct::Working { dies: None, .. } => return,
+        };
+        let is_first = !self.balancer_calls.contains_key(group);
+        let is_plain = self.conditions.is_calm && self.conditions.knows_the_front;
+        let saw = self
+            .processes
+            .values()
+            .filter_map(|process| process.saw)
+            .min();
+        if let Some(saw) = saw
+            && is_first
+            && is_plain
+            && self.front.bound(group).is_some()
+            && now > saw.max(died) + TAKEN_OVER
+        {
+            let rule = "the part of a dead controller is taken over";
+            self.breaks(rule, format!("{group} after {saw}"), now);
         }
     }
 

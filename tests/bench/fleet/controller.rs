@@ -16,7 +16,7 @@ use spot_interrupt_handler::sim::balancer::NamedTarget;
 use super::account::{Account, Bucket, Refusal};
 
 /// Its own workers for instance bindings (`--targetgroupbinding-max-concurrent-reconciles`).
-const WORKERS: usize = 3;
+pub const WORKERS: usize = 3;
 
 /// From the label's PATCH until its informer has told it.
 const INFORMED: Duration = Duration::from_millis(300);

@@ -20,17 +20,44 @@ pub fn text() -> String {
     std::fs::read_to_string(path(PAGE)).expect("the page")
 }
 
-/// Who deregisters, as the tables name it.
-pub const FLEETS: [(&str, Drainer, Keeper); 5] = [
-    ("agents and controller", Drainer::Agent, Keeper::Alive),
+/// Who deregisters, as the table names it; with the time from the first node's notice to the last one's.
+pub const FLEETS: [(&str, Drainer, Keeper, Duration); 6] = [
+    (
+        "agents and controller",
+        Drainer::Agent,
+        Keeper::Alive,
+        Duration::ZERO,
+    ),
+    (
+        "the same, notices within 5 s",
+        Drainer::Agent,
+        Keeper::Alive,
+        Duration::from_secs(5),
+    ),
     (
         "agents, the controller dies after 20 s",
         Drainer::Agent,
         Keeper::Dies(Duration::from_secs(20)),
+        Duration::ZERO,
     ),
-    ("agents, no controller", Drainer::Agent, Keeper::Absent),
-    ("agents, groups named", Drainer::Directly, Keeper::Absent),
-    ("scan and deregister by id", Drainer::Naive, Keeper::Absent),
+    (
+        "agents, no controller",
+        Drainer::Agent,
+        Keeper::Absent,
+        Duration::ZERO,
+    ),
+    (
+        "agents, groups named",
+        Drainer::Directly,
+        Keeper::Absent,
+        Duration::ZERO,
+    ),
+    (
+        "scan and deregister by id",
+        Drainer::Naive,
+        Keeper::Absent,
+        Duration::ZERO,
+    ),
 ];
 
 /// A line of the table of fleets.
@@ -61,8 +88,12 @@ pub fn fleet_table(sizes: &[(usize, usize)]) -> String {
          |---|---|--:|--:|--:|--:|--:|--:|\n",
     );
     for &(nodes, groups) in sizes {
-        for (who, drainer, keeper) in FLEETS {
-            let course = Storm::of(nodes, groups, drainer, keeper).play();
+        for (who, drainer, keeper, spread) in FLEETS {
+            let course = Storm {
+                spread,
+                ..Storm::of(nodes, groups, drainer, keeper)
+            }
+            .play();
             let _ = writeln!(table, "{}", fleet_row(nodes, groups, who, &course));
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use fastrand::Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -30,14 +31,17 @@ use super::{naive, node_port};
 /// 2027-01-15T08:00:00Z.
 const DAY: WallTime = WallTime::from_millis(1_800_000_000_000);
 
-/// By then every agent has found its target groups.
-const NOTICE: Moment = Moment::at_secs(60);
+/// By then every agent has found its target groups; the next poll of all is three seconds later.
+const NOTICE: Moment = Moment::at_secs(62);
 
 /// From the notice to the reclaim.
 pub const WARNING: Duration = Duration::from_secs(120);
 
-/// Agents ask the metadata service every five seconds, each in its own rhythm.
+/// Agents are started over so long, and handlers of other kinds ask the metadata service each in its own rhythm.
 const RHYTHM: Duration = Duration::from_secs(5);
+
+/// The clocks of machines that ask a time service differ by less than this, in milliseconds.
+const MOST_SKEW: i64 = 10;
 
 /// What is interrupted.
 #[derive(Clone, Debug)]
@@ -50,6 +54,8 @@ pub struct Storm {
     pub traffic: TrafficPolicy,
     /// Of each node.
     pub pods: fn(usize) -> Vec<Pod>,
+    /// From the first node's notice to the last one's.
+    pub spread: Duration,
     pub seed: u64,
 }
 
@@ -133,6 +139,7 @@ impl Storm {
             controller,
             traffic: TrafficPolicy::Cluster,
             pods: |_| Vec::new(),
+            spread: Duration::ZERO,
             seed: 1,
         }
     }
@@ -158,13 +165,16 @@ impl Storm {
             services: Arc::new((0..self.groups).map(|index| self.service(index)).collect()),
         };
         let stages: Vec<Arc<Stage>> = (0..self.nodes)
-            .map(|index| node::stage(index, (self.pods)(index), NOTICE, clock.clone()))
+            .map(|index| {
+                let notice = NOTICE + self.part(self.spread, index);
+                node::stage(index, (self.pods)(index), notice, clock.clone())
+            })
             .collect();
         let mistaken = Arc::new(Mutex::new(0));
         let mut at_work = JoinSet::new();
         for (index, stage) in stages.iter().enumerate() {
             at_work.spawn(stage.clone().keep_time());
-            let starts = self.starts(index);
+            let starts = self.part(RHYTHM, index);
             match self.drainer {
                 Drainer::Agent | Drainer::Directly => {
                     let agent = self.agent(index, stage.clone(), &front, mistaken.clone());
@@ -218,10 +228,10 @@ impl Storm {
         }
     }
 
-    /// Every agent has a rhythm of its own.
-    fn starts(&self, index: usize) -> Duration {
-        let whole = |number: usize| u32::try_from(number).expect("few nodes");
-        RHYTHM * whole(index) / whole(self.nodes)
+    /// As much of it as there are nodes before this one.
+    fn part(&self, whole: Duration, index: usize) -> Duration {
+        let count = |number: usize| u32::try_from(number).expect("few nodes");
+        whole * count(index) / count(self.nodes)
     }
 
     fn balancer(&self) -> LoadBalancer {
@@ -271,8 +281,9 @@ impl Storm {
             groups: groups.collect(),
             ..Policy::default()
         };
-        let (front, clock) = (front.clone(), front.account.clock().clone());
         let seed = self.seed.wrapping_mul(1_000) + index as u64;
+        let skew = Rng::with_seed(seed).i64(-MOST_SKEW..=MOST_SKEW);
+        let (front, clock) = (front.clone(), front.account.clock().skewed_by(skew));
         move || {
             let now = clock.now();
             let ear = Ear {

@@ -14,7 +14,8 @@ use spot_interrupt_handler::plan::action::{
     Freshness, MachineIdentity, NodeEvent, Ports as TargetPorts, Target, TargetState, WatchEvent,
 };
 use spot_interrupt_handler::plan::binding::{
-    Binding, BindingApi, GroupTag, ListedGroup, Marker, Service, TargetId, TrafficPolicy,
+    Binding, BindingApi, GroupTag, ListedGroup, Marker, NamespacedName, Service, TargetId,
+    TargetType, TrafficPolicy,
 };
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{
@@ -75,6 +76,7 @@ pub enum Defect {
     TakesHibernationsForTerminations,
     TakesLocalServicesForOthers,
     LeavesNothingToControllers,
+    WaitsForDeadControllers,
     BelievesTheFirstLook,
     LooksForNoBindings,
     ForgetsTheGateway,
@@ -101,7 +103,7 @@ const FOREIGN: &str = "nothing foreign is undone";
 const ONE_VERDICT: &str = "there is one verdict for each process";
 
 /// Every defect, and the rule that notices it.
-pub const DEFECTS: [(Defect, &str); 48] = [
+pub const DEFECTS: [(Defect, &str); 49] = [
     (
         Defect::ForgetsTheUid,
         "every call about a pod carries its UID",
@@ -148,6 +150,10 @@ pub const DEFECTS: [(Defect, &str); 48] = [
     (
         Defect::LeavesNothingToControllers,
         "the groups of a working controller are left to it",
+    ),
+    (
+        Defect::WaitsForDeadControllers,
+        "the part of a dead controller is taken over",
     ),
     (Defect::BelievesTheFirstLook, DRAINING),
     (Defect::LooksForNoBindings, DRAINING),
@@ -266,6 +272,7 @@ impl Defect {
                 "takes a Service that stays on the node for any other"
             }
             Self::LeavesNothingToControllers => "deregisters what a controller would",
+            Self::WaitsForDeadControllers => "takes a controller that stands still for one at work",
             Self::BelievesTheFirstLook => "never sees a registration that comes back",
             Self::LooksForNoBindings => "finds no bindings",
             Self::ForgetsTheGateway => "forgets the pods of DaemonSets behind a load balancer",
@@ -394,6 +401,20 @@ impl CrookedCluster {
             _ => {}
         }
         view
+    }
+
+    fn moving(&self, binding: &Binding) -> Binding {
+        let name = NamespacedName {
+            namespace: "elsewhere".to_owned(),
+            name: "moving".to_owned(),
+        };
+        Binding {
+            service: name.clone(),
+            name,
+            target_type: TargetType::Ip,
+            checkpoint: Some(self.honest.way.clock().now().wall),
+            ..binding.clone()
+        }
     }
 
     fn has_given_up(&self, pod: &PodRef) -> bool {
@@ -584,6 +605,13 @@ impl Cluster for CrookedCluster {
     async fn bindings(&self, api: BindingApi) -> Result<Vec<Binding>, ClusterError> {
         match self.defect {
             Defect::LooksForNoBindings => Ok(Vec::new()),
+            Defect::WaitsForDeadControllers => {
+                let mut bindings = self.honest.bindings(api).await?;
+                // One that is no concern of this node's moves all the time.
+                let other = bindings.first().map(|first| self.moving(first));
+                bindings.extend(other);
+                Ok(bindings)
+            }
             _ => self.honest.bindings(api).await,
         }
     }

@@ -324,3 +324,69 @@ fn believed_is_only_a_checkpoint_that_is_later_than_work_under_way() {
     stage.forward_to(45.0);
     assert!(doers(&stage).is_empty(), "{:?}", doers(&stage));
 }
+
+fn throttled() -> Outcome {
+    failed(FailureKind::Throttled(None), 400)
+}
+
+#[test]
+fn what_the_controller_says_is_believed_when_looks_are_throttled() {
+    let mut stage = labelled(untouched(30), 120.0);
+    touch(&mut stage, 0..30, 43.0);
+    stage.forward_to(45.0);
+    let under_way = calls(&stage);
+    assert_eq!((under_way.len(), doers(&stage).len()), (4, 10));
+    stage.answer(&under_way[0], throttled());
+    // The three that are under way still count.
+    assert_eq!(calls(&stage), under_way[1..]);
+    assert_eq!(doers(&stage), vec![(Deregistrar::Controller, 0); 27]);
+}
+
+#[test]
+fn a_doubtful_group_whose_look_is_throttled_is_looked_at_after_the_next_listing() {
+    let mut stage = labelled(untouched(20), 120.0);
+    touch(&mut stage, 0..1, 41.0);
+    stage.forward_to(45.0);
+    let doubtful = look(&arn("web-0"));
+    stage.answer(&doubtful, throttled());
+    assert_eq!(doers(&stage), []);
+    assert!((first_call(&mut stage) - 10.0).abs() < 1e-6, "{}", stage.at);
+    assert_eq!(calls(&stage), [doubtful]);
+}
+
+#[test]
+fn a_review_that_is_throttled_is_left_out_with_those_that_wait_for_a_call() {
+    let mut stage = labelled(untouched(20), 120.0);
+    touch(&mut stage, 0..20, 43.0);
+    stage.forward_to(45.0);
+    while let Some(call) = calls(&stage).first().cloned() {
+        stage.answer(&call, found(TargetState::Draining));
+    }
+    stage.forward_to(50.0);
+    let under_way = calls(&stage);
+    assert_eq!(under_way.len(), 4);
+    stage.answer(&under_way[0], throttled());
+    assert_eq!(calls(&stage), under_way[1..]);
+    for call in &under_way[1..] {
+        stage.answer(call, found(TargetState::Draining));
+    }
+    stage.forward_to(64.9);
+    assert_eq!(calls(&stage), []);
+    stage.forward_to(65.0);
+    assert_eq!(calls(&stage).len(), 4);
+}
+
+#[test]
+fn a_group_that_the_controller_was_seen_at_work_on_is_not_believed_without_a_look() {
+    let mut stage = labelled(untouched(30), 120.0);
+    touch(&mut stage, 0..1, 43.0);
+    if let Some(front) = &mut stage.front {
+        front.bindings[29].checkpoint = None;
+    }
+    stage.forward_to(45.0);
+    stage.answer(&look(&arn("web-0")), found(TargetState::Draining));
+    touch(&mut stage, 1..30, 48.0);
+    stage.forward_to(50.0);
+    // Nineteen more are looked at, and of the other ten that one is not believed.
+    assert_eq!(doers(&stage), vec![(Deregistrar::Controller, 0); 1 + 9]);
+}
