@@ -21,7 +21,7 @@ import threading
 import yaml
 from cfnlint.decode import decode
 
-from checks import iam, image, provider, scan, shell
+from checks import iam, image, provider, scan, shell, table
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -359,6 +359,7 @@ def main():
     found = lint(templates(HERE), REGIONS) + "\n".join(rules(HERE))
     if found:
         sys.exit(found)
+    table.check(ROOT)
     labels(HERE)
     broken_copies()
     print(f"{len(templates(HERE))} templates are right, {len(FAULTS)} broken copies are not")
