@@ -10,7 +10,7 @@ data "aws_availability_zones" "here" {
 
 locals {
   # EKS wants two; three lose less when EC2 takes the instances of one together.
-  zones = slice(data.aws_availability_zones.here.names, 0, 3)
+  zones = slice(data.aws_availability_zones.here.names, 0, min(3, length(data.aws_availability_zones.here.names)))
 }
 
 resource "aws_vpc" "this" {
