@@ -4,7 +4,7 @@
 ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
 
 # A static binary of the build machine's own libc: nothing of the image is needed at run time but a CA bundle.
-FROM --platform=$TARGETPLATFORM rust:1.95-bookworm AS build
+FROM rust:1.95-bookworm AS build
 ARG TARGETARCH
 WORKDIR /src
 COPY Cargo.toml Cargo.lock rust-toolchain.toml ./

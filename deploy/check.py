@@ -1,10 +1,12 @@
-"""What check.sh runs, in the environment that has cfn-lint: CloudFormation first, then Terraform.
+"""What check.sh runs: CloudFormation and Terraform here, the rest in checks/.
 
 Every finding of cfn-lint is an error, warnings included: W3037 is an IAM action that does not exist. What it has no
 opinion on is asserted here, and the script that labels a node is run.
 """
 
+import argparse
 import email
+import functools
 import http.server
 import json
 import os
@@ -19,7 +21,10 @@ import threading
 import yaml
 from cfnlint.decode import decode
 
+from checks import iam, image, provider, scan, shell, table
+
 HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
 LINT = pathlib.Path(sys.executable).with_name("cfn-lint")
 # One that has every instance type, and one that has not.
 REGIONS = ["us-east-1", "eu-north-1"]
@@ -31,18 +36,26 @@ def templates(root):
     return found
 
 
-def lint(paths):
+def lint(paths, regions):
     """What cfn-lint has to say; nothing if all is well."""
-    command = [LINT, "--regions", *REGIONS, "--", *paths]
+    command = [LINT, "--format", "parseable", "--regions", *regions, "--", *paths]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (run.returncode == 0) == (not run.stdout.strip()), run.stderr
     return run.stdout
 
 
-def resources(path, kind):
-    template, findings = decode(str(path))
+@functools.cache
+def template(text):
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(text)
+        file.flush()
+        decoded, findings = decode(file.name)
     assert not findings, findings
-    return [found["Properties"] for found in template["Resources"].values() if found["Type"] == kind]
+    return decoded
+
+
+def resources(path, kind):
+    return [found["Properties"] for found in template(path.read_text())["Resources"].values() if found["Type"] == kind]
 
 
 def rules(root):
@@ -81,18 +94,47 @@ def rules(root):
             rule(delay <= 110, path, "deregistration ends within a notice")
         for properties in resources(path, "AWS::IAM::Role"):
             for policy in properties.get("Policies", []):
+                for finding in iam.findings(policy["PolicyDocument"]):
+                    rule(False, path, finding)
                 for statement in policy["PolicyDocument"]["Statement"]:
                     actions = statement["Action"]
                     actions = [actions] if isinstance(actions, str) else actions
                     writes = [action for action in actions if not re.match(r"\w+:(Describe|Get|List)", action)]
-                    limited = statement["Resource"] != "*" and "Condition" in statement
+                    # Either by a condition, or by the name of something that is the cluster's alone.
+                    limited = "Condition" in statement or "${ClusterName}" in json.dumps(statement["Resource"])
+                    limited = limited and statement["Resource"] != "*"
                     rule(not writes or limited, path, f"{writes} have no limit")
-            for statement in properties["AssumeRolePolicyDocument"]["Statement"]:
-                if statement["Principal"]["Service"] == "pods.eks.amazonaws.com":
-                    tags = statement.get("Condition", {}).get("StringEquals", {})
-                    one = "aws:RequestTag/kubernetes-service-account" in tags
+            for statement in trust(properties):
+                equal = statement.get("Condition", {}).get("StringEquals", {})
+                if statement["Action"] == "sts:AssumeRoleWithWebIdentity":
+                    compared = {key.rsplit(":", 1)[1] for key in equal}
+                    rule(compared == {"aud", "sub"}, path, "a role for one ServiceAccount")
+                if statement["Principal"].get("Service") == "pods.eks.amazonaws.com":
+                    one = "aws:RequestTag/kubernetes-service-account" in equal
                     rule(one, path, "a role for one ServiceAccount")
+        rules_of_events = resources(path, "AWS::Events::Rule")
+        for properties in resources(path, "AWS::SQS::Queue"):
+            kinds = [kind for rule_ in rules_of_events for kind in rule_["EventPattern"].get("detail-type", [])]
+            rule("EC2 Spot Instance Interruption Warning" in kinds, path, "the queue hears every warning")
+        for properties in resources(path, "AWS::FIS::ExperimentTemplate"):
+            [target] = properties["Targets"].values()
+            rule(target["SelectionMode"] == "COUNT(1)" and "ResourceTags" in target, path, "one instance, and a marked one")
+    for path in sorted(root.glob("permissions/cloudformation/*.yaml")):
+        rule(agent_policy(path) == agent_policy(path.with_name("irsa.yaml")), path, "the same by both ways")
     return broken
+
+
+def trust(role):
+    """The statements about who may have a role, which may be text."""
+    document = iam.resolved(role["AssumeRolePolicyDocument"])
+    return (json.loads(document) if isinstance(document, str) else document)["Statement"]
+
+
+def agent_policy(path):
+    """What the agent may do, by one way of giving it a role."""
+    [role] = resources(path, "AWS::IAM::Role")
+    [policy] = role["Policies"]
+    return iam.resolved(policy["PolicyDocument"])
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):
@@ -179,36 +221,54 @@ def labels(root):
 # A file, what is right in it, a fault, and what has to find it: a word of cfn-lint's answer or of a rule of ours.
 FAULTS = [
     ("alarms.yaml", "MetricValue: \"1\"", "MetricValue: \"1\"\n          Dimensions: [{ Key: node, Value: $.node }]", "each node"),
-    ("alarms.yaml", "TreatMissingData: breaching", "AlarmName: silent", "E0000 Duplicate found"),
+    ("alarms.yaml", "TreatMissingData: breaching", "AlarmName: silent", "E0000:Duplicate"),
     ("alarms.yaml", "      TreatMissingData: breaching\n", "", "missing data"),
     ("alarms.yaml", "ComparisonOperator: LessThanThreshold", "ComparisonOperator: LessThan", "E3030"),
     ("cross-check.yaml", "[Spoke, Arn]", "[Spok, Arn]", "E1010"),
-    ("load-balancer.yaml", "  TargetGroup:\n    Type", "  LoadBalancer:\n    Type", "E0000 Duplicate found"),
-    ("permissions.yaml", "elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeTag", "W3037"),
-    ("permissions.yaml", "!GetAtt AgentRole.Arn", "!GetAtt AgentRoll.Arn", "E1010"),
+    ("load-balancer.yaml", "  TargetGroup:\n    Type", "  LoadBalancer:\n    Type", "E0000:Duplicate"),
+    ("pod-identity.yaml", "elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeTag", "W3037"),
+    ("pod-identity.yaml", "!GetAtt AgentRole.Arn", "!GetAtt AgentRoll.Arn", "E1010"),
     ("nodes.yaml", "CapacityRebalance: false", "CapacityRebalances: false", "E3002"),
     ("nodes.yaml", "CapacityRebalance: false", "CapacityRebalance: true", "without a notice"),
     ("nodes.yaml", "HttpPutResponseHopLimit: 1", "HttpPutResponseHopLimit: 2", "reaches the metadata"),
     ("nodes.yaml", "HttpTokens: required", "HttpTokens: optional", "IMDSv2 only"),
     ("cluster.yaml", "Type: EC2_LINUX", "Type: STANDARD", "nodes join"),
     ("load-balancer.yaml", "interrupt-handler/enabled", "interrupt-handler/enable", "finds the group"),
-    ("permissions.yaml", ":targetgroup/*/*\n                Condition:", ":targetgroup/*/*\n                Limits:", "E3510"),
-    ("permissions.yaml", "aws:RequestTag/kubernetes-service-account", "aws:RequestTag/service-account", "one ServiceAccount"),
+    ("pod-identity.yaml", ":targetgroup/*/*\n                Condition:", ":targetgroup/*/*\n                Limits:", "E3510"),
+    ("pod-identity.yaml", "aws:RequestTag/kubernetes-service-account", "aws:RequestTag/service-account", "one ServiceAccount"),
+    ("pod-identity.yaml", "                  - elasticloadbalancing:DescribeTags\n", "", "the same by both ways"),
+    ("pod-identity.yaml", ":targetgroup/*/*", ":loadbalancer/*/*", "no resource like"),
+    ("pod-identity.yaml", "aws:ResourceTag/interrupt-handler/enabled", "elasticloadbalancing:Tag", "not know the condition"),
+    ("irsa.yaml", '${Issuer}:sub": "system', '${Issuer}:amr": "system', "one ServiceAccount"),
+    ("autoscaler.yaml", "- autoscaling:SetDesiredCapacity", '- "autoscaling:*"', "more than one action"),
+    ("exercise.yaml", "instance/*", "volume/*", "no resource like"),
+    ("exercise.yaml", "SelectionMode: COUNT(1)", "SelectionMode: ALL", "a marked one"),
+    ("add-ons.yaml", "ResolveConflicts: OVERWRITE", "ResolveConflicts: REPLACE", "E3030"),
+    ("karpenter.yaml", "[EC2 Spot Instance Interruption Warning]", "[EC2 Spot Warning]", "every warning"),
+    ("trail.yaml", "IsLogging: true", "IsLogged: true", "E3002"),
+    ("fargate-profile.yaml", "- Namespace: !Ref Namespace", "- Namespaces: !Ref Namespace", "E3002"),
 ]
 
 
 def broken_copies():
-    for name, right, wrong, answer in FAULTS:
-        with tempfile.TemporaryDirectory() as folder:
-            root = pathlib.Path(folder)
-            for system in ["alerts", "spot-node-group"]:
-                shutil.copytree(HERE / system, root / system)
+    """Each fault in a copy of its own, all of which are linted at once: most of cfn-lint's time is its start."""
+    with tempfile.TemporaryDirectory() as folder:
+        broken = []
+        for number, (name, right, wrong, _) in enumerate(FAULTS):
+            root = pathlib.Path(folder, str(number))
+            for original in templates(HERE):
+                copied = root / original.relative_to(HERE)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(original, copied)
             [path] = root.glob(f"*/cloudformation/{name}")
             text = path.read_text()
             assert right in text, f"{name} has no {right!r}"
             path.write_text(text.replace(right, wrong, 1))
-            found = lint([path]) or "\n".join(rules(root))
-            assert found and answer in found, f"{wrong!r} in {name} is not found: {found!r}"
+            broken.append((root, path))
+        linted = lint([path for _, path in broken], REGIONS[:1]).splitlines()
+        for (root, path), (name, _, wrong, answer) in zip(broken, FAULTS):
+            found = [line for line in linted if line.startswith(f"{path}:")] or rules(root)
+            assert re.search(answer, "\n".join(found)), f"{wrong!r} in {name} is not found: {found!r}"
 
 
 class Terraform:
@@ -237,7 +297,7 @@ class Terraform:
                 return f"{' '.join(arguments)}: {run.stdout}{run.stderr}"
         return ""
 
-    def user_data(self, root):
+    def apply(self, root):
         module = root / "modules/spot-interrupt-handler"
         node = {"endpoint": "some-Endpoint", "certificate_authority": "some-CertificateAuthority"}
         node["service_cidr"] = "some-ServiceCidr"
@@ -245,7 +305,9 @@ class Terraform:
         (module / "values.auto.tfvars.json").write_text(json.dumps(values))
         applied = self.run(module, "apply", "-auto-approve", "-no-color")
         assert applied.returncode == 0, applied
-        return self.run(module, "output", "-raw", "user_data").stdout
+
+    def output(self, root, name):
+        return self.run(root / "modules/spot-interrupt-handler", "output", "-raw", name).stdout
 
 
 # A file of the module, what is right in it, and a fault that its tests or the form of it tell.
@@ -273,7 +335,10 @@ def terraform():
             sys.exit(found)
         # Both files have the script that labels a node, and only one of them is run above.
         _, expected = user_data(HERE)
-        assert tool.user_data(root) == expected, "user-data.tftpl is not what nodes.yaml has"
+        tool.apply(root)
+        assert tool.output(root, "user_data") == expected, "user-data.tftpl is not what nodes.yaml has"
+        policy = json.loads(tool.output(root, "policy"))
+        assert policy == agent_policy(HERE / "permissions/cloudformation/irsa.yaml"), "the module gives another policy"
     for name, right, wrong in TERRAFORM_FAULTS:
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder, "terraform")
@@ -287,13 +352,25 @@ def terraform():
 
 
 def main():
-    found = lint(templates(HERE)) + "\n".join(rules(HERE))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--checkov", required=True, help="the program")
+    parser.add_argument("--provider", required=True, type=pathlib.Path, help="the folder of the package")
+    arguments = parser.parse_args()
+    found = lint(templates(HERE), REGIONS) + "\n".join(rules(HERE))
     if found:
         sys.exit(found)
+    table.check(ROOT)
     labels(HERE)
     broken_copies()
     print(f"{len(templates(HERE))} templates are right, {len(FAULTS)} broken copies are not")
+    for policy in iam.documented((ROOT / "docs/install.md").read_text()):
+        assert not iam.findings(policy), iam.findings(policy)
+    parts, _ = user_data(HERE)
+    shell.check(ROOT, parts["text/x-shellscript"].lstrip())
+    image.check(ROOT)
     terraform()
+    provider.check(HERE / "terraform", arguments.provider)
+    scan.check(ROOT, arguments.checkov)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ set -euo pipefail
 from=${1:-deis} to=${2:-deis-builder}
 
 # What makes up a secret, without what belongs to the original alone (uid, version, owner).
+# shellcheck disable=SC2016 # kubectl's template, not the shell's
 template='{"apiVersion": "v1", "kind": "Secret", "type": {{printf "%q" .type}},
 "metadata": {"name": {{printf "%q" .metadata.name}}
 {{- with .metadata.annotations}}, "annotations": {

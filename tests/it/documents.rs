@@ -62,26 +62,30 @@ fn all_help() -> String {
 }
 
 /// Flags of other programs that the pages use.
-const OTHERS_FLAGS: [&str; 19] = [
+const OTHERS_FLAGS: [&str; 23] = [
     "--addon-name",
     "--bundle",
+    "--capabilities",
     "--certificate-identity-regexp",
     "--certificate-oidc-issuer",
     "--check",
-    "--cli-input-json",
     "--experiment-template-id",
     "--follow",
     "--format",
     "--ignore-missing",
+    "--logs",
     "--namespace",
+    "--query",
     "--resources",
     "--role-arn",
     "--selector",
     "--service-account",
     "--set",
+    "--stack-name",
     "--tags",
     "--tail",
     "--targets",
+    "--template-file",
 ];
 
 #[test]

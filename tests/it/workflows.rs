@@ -185,8 +185,8 @@ const VERSIONS: [(&str, &str, usize); 8] = [
         1,
     ),
     (
-        "deploy/flux/clusters/platform/spot-interrupt-handler.yaml",
-        "newTag: ",
+        "deploy/flux/infra/spot-interrupt-handler/release.yaml",
+        "\n    tag: ",
         1,
     ),
     ("README.md", "`spot-interrupt-handler:", 1),

@@ -16,7 +16,7 @@ const NO_GO: i32 = 3;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The binary; none where it cannot be built, which under CI is a failure.
-async fn helm() -> Option<PathBuf> {
+pub(super) async fn helm() -> Option<PathBuf> {
     // Its progress goes past libtest, which would keep it back.
     let building = Command::new(format!("{ROOT}/tests/helm/build.sh"))
         .stdin(Stdio::null())
@@ -38,11 +38,11 @@ async fn helm() -> Option<PathBuf> {
     Some(PathBuf::from(printed.lines().last().expect("a path")))
 }
 
-fn chart() -> String {
+pub(super) fn chart() -> String {
     format!("{ROOT}/deploy/helm/spot-interrupt-handler")
 }
 
-async fn run(helm: &PathBuf, arguments: &[&str], values: &[&str]) -> Output {
+pub(super) async fn run(helm: &PathBuf, arguments: &[&str], values: &[&str]) -> Output {
     let mut command = Command::new(helm);
     command.args(arguments);
     for value in values {
@@ -66,6 +66,7 @@ async fn template(helm: &PathBuf, namespace: &str, values: &[&str]) -> Result<St
         "--namespace",
         namespace,
         "--kube-version=1.36.4",
+        "--skip-tests",
     ];
     let output = run(helm, &arguments, values).await;
     if output.status.success() {
@@ -106,7 +107,7 @@ fn comparable(mut value: Value) -> Value {
     value
 }
 
-async fn objects(plane: &ControlPlane, manifests: &str) -> Vec<Value> {
+pub(super) async fn objects(plane: &ControlPlane, manifests: &str) -> Vec<Value> {
     let objects = dry_run(plane, manifests).await;
     let objects = objects.unwrap_or_else(|complaint| panic!("{complaint}"));
     let mut objects: Vec<_> = objects.into_iter().map(comparable).collect();

@@ -36,6 +36,10 @@ impl Copy {
         }
     }
 
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
     /// What a user gets who lists these components on top of an overlay, in a namespace of his own if one is given.
     pub async fn combine(
         &self,

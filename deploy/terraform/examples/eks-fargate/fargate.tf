@@ -27,7 +27,7 @@ resource "aws_eks_fargate_profile" "default" {
   cluster_name           = aws_eks_cluster.this.name
   fargate_profile_name   = "${var.cluster_name}-default"
   pod_execution_role_arn = aws_iam_role.fargate.arn
-  subnet_ids             = var.private_subnet_ids
+  subnet_ids             = local.private_subnet_ids
 
   selector {
     namespace = "default"

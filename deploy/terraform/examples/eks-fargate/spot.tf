@@ -34,7 +34,7 @@ resource "aws_eks_node_group" "spot" {
   cluster_name    = aws_eks_cluster.this.name
   node_group_name = "spot"
   node_role_arn   = aws_iam_role.node.arn
-  subnet_ids      = var.private_subnet_ids
+  subnet_ids      = local.private_subnet_ids
   ami_type        = "AL2023_x86_64_STANDARD"
   # EKS labels the nodes eks.amazonaws.com/capacityType=SPOT, which the overlay selects by.
   capacity_type = "SPOT"
@@ -57,8 +57,8 @@ resource "aws_eks_node_group" "spot" {
     ignore_changes = [scaling_config[0].desired_size]
   }
 
-  # Nodes without these join, and then can do nothing.
-  depends_on = [aws_iam_role_policy_attachment.node]
+  # Nodes without these join and then can do nothing, or do not get so far.
+  depends_on = [aws_iam_role_policy_attachment.node, aws_route.private, aws_route_table_association.private]
 }
 
 module "agent" {

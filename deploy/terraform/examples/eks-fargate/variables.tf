@@ -13,9 +13,10 @@ variable "kubernetes_version" {
   default = "1.34"
 }
 
-variable "private_subnet_ids" {
-  description = "Subnets of two zones or more, with a way out and none in: Fargate takes no others."
-  type        = list(string)
+variable "vpc_cidr" {
+  description = "Cut into eight ranges, of which six are used."
+  type        = string
+  default     = "10.0.0.0/16"
 }
 
 variable "public_access_cidrs" {
