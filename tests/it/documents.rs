@@ -62,7 +62,7 @@ fn all_help() -> String {
 }
 
 /// Flags of other programs that the pages use.
-const OTHERS_FLAGS: [&str; 19] = [
+const OTHERS_FLAGS: [&str; 20] = [
     "--addon-name",
     "--bundle",
     "--certificate-identity-regexp",
@@ -82,6 +82,7 @@ const OTHERS_FLAGS: [&str; 19] = [
     "--tags",
     "--tail",
     "--targets",
+    "--timeout",
 ];
 
 #[test]

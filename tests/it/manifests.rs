@@ -10,7 +10,7 @@ mod chart;
 mod definitions;
 mod nodes;
 mod policies;
-mod rendering;
+pub mod rendering;
 
 use std::collections::BTreeSet;
 
