@@ -36,6 +36,7 @@ mod picture;
 mod scripted;
 mod seeds;
 mod sim_api;
+mod sim_balancer;
 #[allow(dead_code)]
 mod stage;
 mod tidy;
