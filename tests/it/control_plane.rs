@@ -181,9 +181,14 @@ impl ControlPlane {
             .create(&client)
             .await;
         let pod_uid = agent.metadata.uid.expect("a stored object has a UID");
-        let bound_to = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": pod_uid});
-        let token = self.service_account_token(Some(&bound_to)).await;
+        let token = self.token_of_agent_pod(pod, &pod_uid).await;
         AgentToken { token, pod_uid }
+    }
+
+    /// A token bound to this pod of the agent.
+    pub async fn token_of_agent_pod(&self, pod: &str, uid: &str) -> String {
+        let bound_to = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": uid});
+        self.service_account_token(Some(&bound_to)).await
     }
 
     /// A token of the agent's ServiceAccount that is bound to nothing, as `kubectl create token` makes one.
