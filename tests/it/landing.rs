@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::control_plane::{
     AGENT, AGENT_NAMESPACE, StartError, create_namespace, or_a_loud_nothing,
 };
+use crate::manifests::chart::helm;
 use crate::manifests::rendering::{Copy, split};
 use crate::whole_cluster::{FakeNode, WholeCluster};
 
@@ -378,11 +379,49 @@ async fn a_newcomers_three_commands_install_show_and_remove_and_leave_nothing_be
     let before = everything(&admin).await;
 
     let installed = typed(cluster, &own, install);
-    assert!(
-        installed.contains("daemonset.apps/spot-interrupt-handler created"),
-        "{installed}"
-    );
-    let seen = typed(cluster, &own, look);
+    let created = "daemonset.apps/spot-interrupt-handler created";
+    assert!(installed.contains(created), "{installed}");
+    is_healthy(cluster, &own, look, &before).await;
+
+    typed(cluster, &own, remove);
+    nothing_is_left(&admin, &before).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_do_those_who_install_with_helm() {
+    let Some((cluster, _turn)) = cluster().await else {
+        return;
+    };
+    let Some(helm) = helm().await else {
+        return;
+    };
+    let admin = cluster.plane.admin().await;
+    let by_helm = |section, verb: &str| {
+        let commands = commands(section);
+        let command = commands.into_iter().find(|line| line.starts_with(verb));
+        let command = command.expect("a command of helm");
+        command.replacen("helm", &helm.display().to_string(), 1)
+    };
+    let before = everything(&admin).await;
+
+    let root = Path::new(ROOT);
+    typed(cluster, root, &by_helm("## With Helm", "helm install"));
+    let look = commands("## In three commands")[1];
+    is_healthy(cluster, root, look, &before).await;
+
+    typed(cluster, root, &by_helm("## Uninstall", "helm uninstall"));
+    nothing_is_left(&admin, &before).await;
+}
+
+/// The second command is content, and there is an agent on each node of a managed node group.
+async fn is_healthy(
+    cluster: &WholeCluster,
+    folder: &Path,
+    look: &str,
+    before: &BTreeMap<String, Value>,
+) {
+    let admin = cluster.plane.admin().await;
+    let seen = typed(cluster, folder, look);
     assert!(seen.contains("successfully rolled out"), "{seen}");
     let landed = landed(&admin, AGENT_NAMESPACE).await;
     let landed: BTreeSet<&str> = landed.iter().map(String::as_str).collect();
@@ -390,12 +429,13 @@ async fn a_newcomers_three_commands_install_show_and_remove_and_leave_nothing_be
     let during = everything(&admin).await;
     let made = during.keys().filter(|place| !before.contains_key(*place));
     assert!(made.count() > 10, "{:?}", during.keys());
+}
 
-    typed(cluster, &own, remove);
-    // Pods go after what made them, when their kubelets have stopped them.
+/// Until everything is as before: pods go after what made them, when their kubelets have stopped them.
+async fn nothing_is_left(admin: &Client, before: &BTreeMap<String, Value>) {
     until("all as before", async || {
-        let after = everything(&admin).await;
-        if after == before {
+        let after = everything(admin).await;
+        if after == *before {
             return Ok(());
         }
         let places: BTreeSet<&String> = before.keys().chain(after.keys()).collect();

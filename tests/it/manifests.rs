@@ -6,7 +6,7 @@
 //! nothing ([`nodes`]), and a policy that is valid and refuses nothing ([`policies`]).
 
 mod builds;
-mod chart;
+pub mod chart;
 mod definitions;
 mod nodes;
 mod policies;

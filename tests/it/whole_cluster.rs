@@ -4,6 +4,7 @@
 //! It is a server of its own: the tests that share the other one want nothing to happen that they did not ask for.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -44,6 +45,8 @@ impl WholeCluster {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // As with the server: of a signal to the tests only the end of standard input counts.
+            .process_group(0)
             .spawn()
             .map_err(|error| StartError::Failed(format!("cannot run bash: {error}")))?;
         settled(&plane, &mut running)

@@ -132,9 +132,11 @@ impl Balancer {
         })
     }
 
-    /// How many targets get requests, and how many of them are healthy.
+    /// How many targets get requests, of those that are there.
     pub fn in_service(&self) -> usize {
-        self.routed().len()
+        let routed = self.routed();
+        let there = routed.iter().filter(|name| self.site.port(name).is_some());
+        there.count()
     }
 
     /// Where requests are sent: to what is healthy and registered, or was until just now; if there is nothing, to

@@ -52,6 +52,8 @@ impl Instance {
         };
         let metadata = told("metadata service: ").await;
         let control = told("control: ").await;
+        // Somebody has to listen: it ends when it can no longer say what it does.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self {
             node: node.to_owned(),
             id: id.to_owned(),

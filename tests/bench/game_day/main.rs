@@ -261,6 +261,7 @@ impl Stage {
             let instance = self.instances.remove(node).expect("an instance");
             self.agents.lose(node).await;
             self.site.lose(&instance.id, node);
+            self.witness.lose(node);
             // The cloud's node controller sees that the instance is gone.
             let objects: Api<Node> = Api::all(self.admin.clone());
             let deleted = objects.delete(node, &DeleteParams::default()).await;
@@ -291,6 +292,7 @@ impl Stage {
                 .expect("a time");
             nodes.iter().any(|name| name == node) && at >= since
         });
+        receipts.sort_by_key(|line| line["node"].to_string());
         receipts
     }
 }

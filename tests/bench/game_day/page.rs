@@ -23,10 +23,14 @@ const FIGURES: [(&str, &str); 8] = [
     ("elb_requests", "ELB requests"),
 ];
 
+/// Over what the page below has for its own tables.
 const STYLE: &str = "\
-section.day { max-width: 60rem; margin: 1rem auto; font: 15px/1.4 system-ui, sans-serif; }\
-section.day table { border-collapse: collapse; margin: 1rem 0; }\
-section.day th, section.day td { border: 1px solid #8886; padding: .25rem .5rem; text-align: left; vertical-align: top; }\
+section.day { max-width: 64rem; margin: 1rem auto; font: 15px/1.4 system-ui, sans-serif; }\
+section.day table { border-collapse: collapse; table-layout: auto; width: 100%; margin: 1rem 0; }\
+section.day th, section.day td { border: 1px solid #8886; padding: .25rem .5rem; width: auto; text-align: left; \
+vertical-align: top; overflow-wrap: normal; }\
+section.day table.promises td:first-child { width: 45%; }\
+section.day td.yes, section.day td.no { white-space: nowrap; }\
 section.day td.yes { color: #176d36; } section.day td.no { color: #b3261e; font-weight: bold; }";
 
 /// Writes page, log and table to `target/game-day/`, prints the table, and says whether everything holds.
@@ -80,7 +84,7 @@ fn section(day: &Day, findings: &[Finding]) -> String {
         day.nodes,
         day.rounds.len()
     ));
-    add("<table><tr><th>promise</th><th>seen</th><th></th></tr>".to_owned());
+    add("<table class=\"promises\"><tr><th>promise</th><th>seen</th><th></th></tr>".to_owned());
     for finding in findings {
         let (class, word) = if finding.holds {
             ("yes", "holds")
@@ -93,23 +97,19 @@ fn section(day: &Day, findings: &[Finding]) -> String {
             escaped(&finding.seen)
         ));
     }
-    add("</table>\n<table>".to_owned());
-    for (index, row) in rounds(day).iter().enumerate() {
-        let tag = if index == 0 { "th" } else { "td" };
-        let cells = row
-            .iter()
-            .map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell)));
-        add(format!("<tr>{}</tr>", cells.collect::<String>()));
+    add("</table>".to_owned());
+    for rows in [rounds(day), receipts(day)] {
+        add("<table>".to_owned());
+        for (index, row) in rows.iter().enumerate() {
+            let tag = if index == 0 { "th" } else { "td" };
+            let cells = row
+                .iter()
+                .map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell)));
+            add(format!("<tr>{}</tr>", cells.collect::<String>()));
+        }
+        add("</table>".to_owned());
     }
-    add("</table>\n<table>".to_owned());
-    for (index, row) in receipts(day).iter().enumerate() {
-        let tag = if index == 0 { "th" } else { "td" };
-        let cells = row
-            .iter()
-            .map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell)));
-        add(format!("<tr>{}</tr>", cells.collect::<String>()));
-    }
-    add("</table>\n</section>".to_owned());
+    add("</section>".to_owned());
     text
 }
 

@@ -1,6 +1,6 @@
 //! What the API server tells of pods and disruption budgets, as it happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -55,6 +55,7 @@ struct Seen {
     pods: BTreeMap<String, PodSeen>,
     /// By namespace and name.
     budgets: BTreeMap<(String, String), BudgetSeen>,
+    lost: BTreeSet<String>,
     /// Before, the workloads are still growing.
     counts: bool,
 }
@@ -79,6 +80,13 @@ impl Witness {
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node is gone: nothing there is ready, whatever the API server still says.
+    pub fn lose(&self, node: &str) {
+        let mut seen = self.seen();
+        seen.lost.insert(node.to_owned());
+        seen.take_count();
     }
 
     /// From now on the budgets count.
@@ -213,6 +221,7 @@ impl Seen {
                 && pod.is_ready
                 && pod.told.is_none()
                 && pod.gone.is_none()
+                && !self.lost.contains(&pod.node)
                 && labels.all(|(key, value)| pod.labels.get(key) == Some(value))
         });
         i32::try_from(of_it.count()).expect("a few pods")
