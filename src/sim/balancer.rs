@@ -83,6 +83,7 @@ impl LoadBalancer {
     }
 
     /// The tags of a group, if there is such a group.
+    #[must_use]
     pub fn tags(&self, arn: &TargetGroupArn) -> Option<impl Iterator<Item = (&str, &str)>> {
         self.groups.get(arn)?;
         let tags = self.tags.get(arn).into_iter().flatten();

@@ -37,6 +37,7 @@ const LAPTOP: (&str, &str) = ("spot-interrupt-handler/mock", "true");
 const COMPUTE: &str = "eks.amazonaws.com/compute-type";
 
 /// A node: what it carries, and the one overlay that is for it.
+#[derive(Clone, Copy)]
 struct Sample {
     name: &'static str,
     labels: &'static [(&'static str, &'static str)],

@@ -35,7 +35,7 @@ async fn the_groups_of_the_account_are_listed_with_their_tags() {
     world.balancer.tag(arn("web"), "team", "a & b");
     let stage = Stage::new(world, clock);
     let servers = Loopback::serve(&stage).await.expect("free ports");
-    let balancer = Elbv2::at(&format!("http://{}", servers.balancer));
+    let balancer = Elbv2::at(format!("http://{}", servers.balancer));
 
     let (groups, next) = balancer.groups(None).await.expect("a page");
     let listed: Vec<_> = groups

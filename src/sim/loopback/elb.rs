@@ -79,45 +79,45 @@ fn deregister(stage: &Stage, form: &BTreeMap<String, String>) -> Result<String, 
 
 /// All on one page, and all of an Application Load Balancer's instances.
 fn all_groups(stage: &Stage) -> String {
-    let arns: Vec<String> = stage.with(|world, _| {
-        let groups = world.balancer.groups();
-        groups.map(|(arn, _)| arn.to_string()).collect()
+    let mut members = String::new();
+    stage.with(|world, _| {
+        for (arn, _) in world.balancer.groups() {
+            let arn = escaped(arn.as_str());
+            // Writing into a String cannot fail.
+            let _ = write!(
+                members,
+                "<member><TargetGroupArn>{arn}</TargetGroupArn><TargetType>instance</TargetType>\
+                 <Protocol>HTTP</Protocol></member>"
+            );
+        }
     });
-    let members: String = arns
-        .iter()
-        .map(|arn| {
-            format!(
-                "<member><TargetGroupArn>{}</TargetGroupArn><TargetType>instance</TargetType>\
-                 <Protocol>HTTP</Protocol></member>",
-                escaped(arn)
-            )
-        })
-        .collect();
     format!("<TargetGroups>{members}</TargetGroups>")
 }
 
 fn tags(stage: &Stage, form: &BTreeMap<String, String>) -> Result<String, Refusal> {
-    let mut members = String::new();
+    let mut descriptions = String::new();
     let named = (1..).map_while(|index| form.get(&format!("ResourceArns.member.{index}")));
     for text in named {
         let arn = parsed(text)?;
-        let tags: String = stage.with(|world, _| {
-            let tags = world.balancer.tags(&arn).ok_or_else(no_group)?;
-            Ok(tags
-                .map(|(key, value)| {
-                    let (key, value) = (escaped(key), escaped(value));
-                    format!("<member><Key>{key}</Key><Value>{value}</Value></member>")
-                })
-                .collect())
+        let mut tags = String::new();
+        stage.with(|world, _| {
+            for (key, value) in world.balancer.tags(&arn).ok_or_else(no_group)? {
+                let (key, value) = (escaped(key), escaped(value));
+                // Writing into a String cannot fail, here and below.
+                let _ = write!(
+                    tags,
+                    "<member><Key>{key}</Key><Value>{value}</Value></member>"
+                );
+            }
+            Ok(())
         })?;
-        // Writing into a String cannot fail.
+        let arn = escaped(text);
         let _ = write!(
-            members,
-            "<member><ResourceArn>{}</ResourceArn><Tags>{tags}</Tags></member>",
-            escaped(text)
+            descriptions,
+            "<member><ResourceArn>{arn}</ResourceArn><Tags>{tags}</Tags></member>"
         );
     }
-    Ok(format!("<TagDescriptions>{members}</TagDescriptions>"))
+    Ok(format!("<TagDescriptions>{descriptions}</TagDescriptions>"))
 }
 
 fn group(form: &BTreeMap<String, String>) -> Result<TargetGroupArn, Refusal> {

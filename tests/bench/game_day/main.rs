@@ -247,9 +247,8 @@ impl Stage {
         let mut full_after = None;
         while Instant::now() < reclaim - Duration::from_secs(1) {
             sleep(Duration::from_millis(200)).await;
-            let receipts = self.receipts(&nodes, notice);
-            // Before the first pod has gone nothing has been lost yet.
-            if receipts.len() == nodes.len() && self.witness.full_strength().is_ok() {
+            // Before the pods have gone nothing has been lost yet.
+            if self.witness.are_empty(&nodes) && self.witness.full_strength().is_ok() {
                 full_after = Some(Timestamp::now());
                 break;
             }

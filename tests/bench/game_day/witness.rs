@@ -121,6 +121,13 @@ impl Witness {
         Ok(())
     }
 
+    /// Whether nothing is left on these nodes that an interruption has to move.
+    pub fn are_empty(&self, nodes: &[String]) -> bool {
+        let seen = self.seen();
+        let mut pods = seen.pods.values();
+        !pods.any(|pod| pod.gone.is_none() && pod.is_to_go() && nodes.contains(&pod.node))
+    }
+
     fn see_pods(&self, change: Change<Pod>) {
         let mut seen = self.seen();
         match change {
