@@ -41,6 +41,8 @@ pub struct Round {
     pub receipts: Vec<Value>,
     /// When every workload had all its pods again.
     pub full_after: Option<Timestamp>,
+    /// When fresh instances served in their place.
+    pub settled: Timestamp,
 }
 
 /// Something that was promised, and what was seen of it.
@@ -60,9 +62,9 @@ impl Round {
         pods.collect()
     }
 
-    /// How many requests were sent while its nodes were dying, and how many of them failed.
+    /// How many requests were sent until fresh instances served, and how many of them failed.
     pub fn requests(&self, traffic: &Traffic) -> (usize, usize) {
-        let during = |at: &Timestamp| (self.notice..self.taken).contains(at);
+        let during = |at: &Timestamp| (self.notice..self.settled).contains(at);
         let served = traffic.served.iter().filter(|at| during(at)).count();
         let failed = traffic
             .failed

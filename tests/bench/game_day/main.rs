@@ -203,9 +203,11 @@ impl Stage {
                 .iter()
                 .map(|node| self.instances[node].zone)
                 .collect();
-            rounds.push(self.interrupt(chosen).await);
+            let mut round = self.interrupt(chosen).await;
             self.launch(&zones).await;
             self.settle().await;
+            round.settled = Timestamp::now();
+            rounds.push(round);
         }
         let jobs: Api<Job> = Api::namespaced(self.admin.clone(), "shop");
         say("waiting for the Job's last pods …");
@@ -276,6 +278,7 @@ impl Stage {
             taken,
             receipts,
             full_after,
+            settled: taken,
         }
     }
 

@@ -121,7 +121,7 @@ fn rounds(day: &Day) -> Vec<Vec<String>> {
         "pods to move",
         "full strength after, s",
         "taken after, s",
-        "requests meanwhile",
+        "requests until replaced",
         "failed",
     ];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];

@@ -215,7 +215,8 @@ impl Seen {
         known.is_ready = conditions
             .iter()
             .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-        known.is_done |= matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+        // A pod whose node is gone is said to have failed: it has not run to its end.
+        known.is_done |= status.phase.as_deref() == Some("Succeeded");
         if metadata.deletion_timestamp.is_some() {
             known.told.get_or_insert(Timestamp::now());
         }
