@@ -30,6 +30,7 @@ mod manifests;
 mod metadata;
 mod metadata_wire;
 mod moto;
+mod newcomer;
 mod operations;
 mod outage;
 mod picture;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::control_plane::{ControlPlane, StartError, binaries, source};
 
 const SETTLED_WITHIN: Duration = Duration::from_mins(1);
+const ANSWERED_WITHIN: Duration = Duration::from_mins(3);
 
 /// The namespaces that a server makes by itself.
 const OWN_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -56,6 +57,18 @@ impl WholeCluster {
             plane,
             _controllers: running,
         })
+    }
+}
+
+/// Asks until there is an answer. What it is about takes its time in other processes, none of it minutes.
+pub async fn until<T>(what: &str, ask: impl AsyncFn() -> Result<T, String>) -> T {
+    let end = Instant::now() + ANSWERED_WITHIN;
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(missing) => assert!(Instant::now() < end, "{what}: {missing}"),
+        }
+        sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -49,7 +49,7 @@ use control_plane::{AGENT, AGENT_NAMESPACE};
 use evidence::{Day, Round};
 use instance::Instance;
 use site::Site;
-use whole_cluster::WholeCluster;
+use whole_cluster::{WholeCluster, until};
 use witness::Witness;
 
 /// From the notice until EC2 takes the instance.
@@ -328,18 +328,6 @@ fn a_whole_zone(stage: &Stage) -> Vec<String> {
 /// Every other one, so that it is some of each zone.
 fn half(stage: &Stage) -> Vec<String> {
     stage.instances.keys().step_by(2).cloned().collect()
-}
-
-/// Asks until there is an answer. What it is about takes its time in other processes.
-async fn until<T>(what: &str, ask: impl AsyncFn() -> Result<T, String>) -> T {
-    let end = Instant::now() + WITHIN;
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(missing) => assert!(Instant::now() < end, "{what}: {missing}"),
-        }
-        sleep(Duration::from_millis(200)).await;
-    }
 }
 
 fn say(what: &str) {
