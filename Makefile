@@ -1,4 +1,4 @@
-.PHONY: test bench fleet soak fuzz mutants
+.PHONY: test bench fleet game-day soak fuzz mutants
 
 # Every test, on a fresh machine: what a test needs is built once and cached.
 test:
@@ -11,6 +11,10 @@ bench: fleet
 # The tables and the picture of docs/load-balancer.md, in virtual time.
 fleet:
 	cargo test --locked --profile soak --test fleet -- --ignored --nocapture --test-threads 1
+
+# EC2 takes one spot node, then three, then half of them, in a cluster with all its controllers; eight minutes.
+game-day:
+	cargo test --locked --test game_day
 
 # A million interruptions in virtual time.
 soak:

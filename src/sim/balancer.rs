@@ -11,6 +11,7 @@ use crate::plan::time::Moment;
 #[derive(Clone, Debug, Default)]
 pub struct LoadBalancer {
     groups: BTreeMap<TargetGroupArn, Group>,
+    tags: BTreeMap<TargetGroupArn, BTreeMap<String, String>>,
 }
 
 /// A target group.
@@ -73,6 +74,31 @@ impl LoadBalancer {
     /// Adds a group.
     pub fn add_group(&mut self, arn: TargetGroupArn, group: Group) {
         self.groups.insert(arn, group);
+    }
+
+    /// Tags a group.
+    pub fn tag(&mut self, arn: TargetGroupArn, key: &str, value: &str) {
+        let tags = self.tags.entry(arn).or_default();
+        tags.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// The tags of a group, if there is such a group.
+    #[must_use]
+    pub fn tags(&self, arn: &TargetGroupArn) -> Option<impl Iterator<Item = (&str, &str)>> {
+        self.groups.get(arn)?;
+        let tags = self.tags.get(arn).into_iter().flatten();
+        Some(tags.map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
+    /// `RegisterTargets`: it gets requests, whatever it got before.
+    ///
+    /// # Errors
+    /// When the group does not exist.
+    pub fn register(&mut self, arn: &TargetGroupArn, target: &NamedTarget) -> Result<(), NoGroup> {
+        let group = self.groups.get_mut(arn).ok_or(NoGroup)?;
+        let key = group.key(target);
+        group.targets.insert(key, Registration::Healthy);
+        Ok(())
     }
 
     /// All groups.

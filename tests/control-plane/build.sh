@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# Builds etcd and kube-apiserver from the Go modules beside this file, once, and prints the directory that holds them.
+# Builds the programs of a control plane from the Go modules beside this file, once, and prints the directory that holds
+# them.
 #
-#   build.sh           builds what is missing (about 5 CPU-minutes the first time); the last line on stdout is the directory
-#   build.sh --check   only looks: prints the directory if it is there already, else exits 1
+#   build.sh [--check] [server | controllers | kubelets]
 #
-# Both binaries are kept under the checkout's cache (SIH_CACHE_DIR, else .cache) and under the user's, because neither
-# `cargo clean` nor a fresh clone should cost ten minutes. KUBEBUILDER_ASSETS, as envtest knows it, replaces the build.
+#   server        etcd and kube-apiserver (about 5 CPU-minutes the first time); this one without an argument
+#   controllers   kube-controller-manager and kube-scheduler (2 more)
+#   kubelets      kwok, which plays them, from a module of its own (2.5)
+#   --check       only looks: prints the directory if it is there already, else exits 1
+#
+# The last line on stdout is the directory. The binaries are kept under the checkout's cache (SIH_CACHE_DIR, else .cache)
+# and under the user's, because neither `cargo clean` nor a fresh clone should cost ten minutes. KUBEBUILDER_ASSETS, as
+# envtest knows it, replaces the build of the server, and of the others as far as it holds them.
 #
 # Exit codes: 0 there; 1 not there, or the build failed; 3 no Go and no KUBEBUILDER_ASSETS; 64 usage.
 set -euo pipefail
@@ -15,25 +21,48 @@ cd "$here"
 
 say() { printf 'control-plane: %s\n' "$*" >&2; }
 
-complete() { [ -x "$1/etcd" ] && [ -x "$1/kube-apiserver" ]; }
-
 only_check=false
-case "${1-}" in
-'') ;;
---check) only_check=true ;;
+if [ "${1-}" = --check ]; then
+  only_check=true
+  shift
+fi
+part="${1-server}"
+module=.
+case "$part" in
+server) packages=(etcd=go.etcd.io/etcd/server/v3 kube-apiserver=k8s.io/kubernetes/cmd/kube-apiserver) ;;
+controllers)
+  packages=(
+    kube-controller-manager=k8s.io/kubernetes/cmd/kube-controller-manager
+    kube-scheduler=k8s.io/kubernetes/cmd/kube-scheduler
+  )
+  ;;
+kubelets)
+  packages=(kwok=sigs.k8s.io/kwok/cmd/kwok)
+  module=kwok
+  ;;
 *)
-  say "unknown argument '$1'; usage: build.sh [--check]"
+  say "unknown argument '$1'; usage: build.sh [--check] [server | controllers | kubelets]"
   exit 64
   ;;
 esac
 
+# Whether this directory holds every program of the part.
+complete() {
+  local package
+  for package in "${packages[@]}"; do
+    [ -x "$1/${package%%=*}" ] || return 1
+  done
+}
+
 if [ -n "${KUBEBUILDER_ASSETS-}" ]; then
-  if ! complete "$KUBEBUILDER_ASSETS"; then
+  if complete "$KUBEBUILDER_ASSETS"; then
+    printf '%s\n' "$KUBEBUILDER_ASSETS"
+    exit 0
+  fi
+  if [ "$part" = server ]; then
     say "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS does not hold both etcd and kube-apiserver"
     exit 1
   fi
-  printf '%s\n' "$KUBEBUILDER_ASSETS"
-  exit 0
 fi
 
 if ! command -v go >/dev/null; then
@@ -63,7 +92,7 @@ export CGO_ENABLED=0 GOFLAGS=
 
 # Everything that the binaries depend on: sources, compiler and flags.
 key="$({
-  cat go.mod go.sum
+  cat "$module/go.mod" "$module/go.sum"
   go version
   printf '%s\n' "CGO_ENABLED=$CGO_ENABLED" "${flags[@]}"
 } | sha256sum | cut -c1-16)"
@@ -71,6 +100,7 @@ key="$({
 own="${SIH_CACHE_DIR:-$here/../../.cache}"
 mkdir -p "$own/control-plane"
 own="$(cd "$own/control-plane" && pwd)"
+if [ "$part" != server ]; then key="$key-$part"; fi
 
 # The user's cache is a convenience: without a home directory, or with a read-only one, the checkout's is enough.
 shared=""
@@ -109,19 +139,18 @@ started=$SECONDS
 work="$(mktemp -d "$own/.build.XXXXXX")"
 trap 'rm -rf "$work"' EXIT
 
-say "downloading and building etcd"
-go build "${flags[@]}" -o "$work/etcd" go.etcd.io/etcd/server/v3
-say "downloading and building kube-apiserver $kubernetes (minutes, the first time)"
-go build "${flags[@]}" -o "$work/kube-apiserver" k8s.io/kubernetes/cmd/kube-apiserver
+cd "$module"
+for package in "${packages[@]}"; do
+  say "downloading and building ${package%%=*} (minutes, the first time)"
+  go build "${flags[@]}" -o "$work/${package%%=*}" "${package#*=}"
+  "$work/${package%%=*}" --version >&2
+done
 
-"$work/etcd" --version >&2
-"$work/kube-apiserver" --version >&2
-
-# Renamed into place as a whole: nobody ever sees a directory with one of the two, or with half of one.
+# Renamed into place as a whole: nobody ever sees a directory with some of them, or with half of one.
 install_from_work() {
   local copy
   copy="$(mktemp -d "$1/.build.XXXXXX")"
-  cp "$work/etcd" "$work/kube-apiserver" "$copy/"
+  cp "$work"/* "$copy/"
   chmod 755 "$copy"
   rm -rf "${1:?}/$key"
   mv -T "$copy" "$1/$key"

@@ -39,7 +39,8 @@ use tokio::time::{Instant, sleep};
 pub use audit::{AuditEvent, AuditMark};
 pub use kubelet::FakeKubelet;
 pub use objects::{PodOnNode, create_budget, create_namespace, create_node};
-use server::{Server, StartError, source};
+use server::Server;
+pub use server::{StartError, binaries, source};
 
 /// Name of the agent's DaemonSet, ServiceAccount and container, and the beginning of its policies' names.
 pub const AGENT: &str = "spot-interrupt-handler";
@@ -69,28 +70,24 @@ impl ControlPlane {
     /// The server, started by whoever asks first; none where it cannot be built.
     pub async fn shared() -> Option<&'static Self> {
         static SHARED: OnceCell<Result<ControlPlane, StartError>> = OnceCell::const_new();
-        let started = SHARED
-            .get_or_init(|| async {
-                let server = Server::start().await?;
-                Ok(Self {
-                    server,
-                    base: OnceCell::new(),
-                    kubeconfigs: AtomicU64::new(0),
-                })
-            })
-            .await;
-        match started {
-            Ok(plane) => Some(plane),
-            Err(StartError::NoGo) => {
-                let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-                assert!(
-                    !ci,
-                    "no Go and no KUBEBUILDER_ASSETS: under CI the tests against a real API server must run"
-                );
-                None
-            }
-            Err(StartError::Failed(why)) => panic!("the API server did not start: {why}"),
-        }
+        // Without controllers nobody makes the ServiceAccounts that it would ask for.
+        let alone = ["--disable-admission-plugins=ServiceAccount"];
+        let started = SHARED.get_or_init(|| Self::start(&alone)).await;
+        or_a_loud_nothing(started.as_ref())
+    }
+
+    /// A server of its own, with these flags more.
+    pub async fn start(flags: &[&str]) -> Result<Self, StartError> {
+        Ok(Self {
+            server: Server::start(flags).await?,
+            base: OnceCell::new(),
+            kubeconfigs: AtomicU64::new(0),
+        })
+    }
+
+    /// Where the server's files are.
+    pub fn directory(&self) -> &Path {
+        &self.server.directory
     }
 
     /// `https://127.0.0.1:PORT`.
@@ -184,9 +181,14 @@ impl ControlPlane {
             .create(&client)
             .await;
         let pod_uid = agent.metadata.uid.expect("a stored object has a UID");
-        let bound_to = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": pod_uid});
-        let token = self.service_account_token(Some(&bound_to)).await;
+        let token = self.token_of_agent_pod(pod, &pod_uid).await;
         AgentToken { token, pod_uid }
+    }
+
+    /// A token bound to this pod of the agent.
+    pub async fn token_of_agent_pod(&self, pod: &str, uid: &str) -> String {
+        let bound_to = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": uid});
+        self.service_account_token(Some(&bound_to)).await
     }
 
     /// A token of the agent's ServiceAccount that is bound to nothing, as `kubectl create token` makes one.
@@ -284,6 +286,22 @@ impl ControlPlane {
             .delete(node, &DeleteParams::default())
             .await
             .expect("the node can be deleted");
+    }
+}
+
+/// What was started; none where it cannot be built.
+pub fn or_a_loud_nothing<T>(started: Result<T, &StartError>) -> Option<T> {
+    match started {
+        Ok(started) => Some(started),
+        Err(StartError::NoGo) => {
+            let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+            assert!(
+                !ci,
+                "no Go and no KUBEBUILDER_ASSETS: under CI the tests against a real API server must run"
+            );
+            None
+        }
+        Err(StartError::Failed(why)) => panic!("the control plane did not start: {why}"),
     }
 }
 

@@ -62,7 +62,7 @@ fn all_help() -> String {
 }
 
 /// Flags of other programs that the pages use.
-const OTHERS_FLAGS: [&str; 23] = [
+const OTHERS_FLAGS: [&str; 24] = [
     "--addon-name",
     "--bundle",
     "--capabilities",
@@ -86,6 +86,7 @@ const OTHERS_FLAGS: [&str; 23] = [
     "--tail",
     "--targets",
     "--template-file",
+    "--timeout",
 ];
 
 #[test]

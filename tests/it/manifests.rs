@@ -6,11 +6,11 @@
 //! nothing ([`nodes`]), and a policy that is valid and refuses nothing ([`policies`]).
 
 mod builds;
-mod chart;
+pub mod chart;
 mod definitions;
 mod nodes;
 mod policies;
-mod rendering;
+pub mod rendering;
 mod variants;
 
 use std::collections::BTreeSet;

@@ -33,6 +33,10 @@ pub(super) async fn answer(stage: Arc<Stage>, request: Read) -> Response<Body> {
         (&Method::POST, Some("DeregisterTargets")) => {
             ("DeregisterTargets", deregister(&stage, &form))
         }
+        (&Method::POST, Some("DescribeTargetGroups")) => {
+            ("DescribeTargetGroups", Ok(all_groups(&stage)))
+        }
+        (&Method::POST, Some("DescribeTags")) => ("DescribeTags", tags(&stage, &form)),
         (_, action) => {
             let message = format!("The action {} is not valid", action.unwrap_or_default());
             ("other", Err(Refusal("InvalidAction", message)))
@@ -73,8 +77,54 @@ fn deregister(stage: &Stage, form: &BTreeMap<String, String>) -> Result<String, 
     Ok(String::new())
 }
 
+/// All on one page, and all of an Application Load Balancer's instances.
+fn all_groups(stage: &Stage) -> String {
+    let mut members = String::new();
+    stage.with(|world, _| {
+        for (arn, _) in world.balancer.groups() {
+            let arn = escaped(arn.as_str());
+            // Writing into a String cannot fail.
+            let _ = write!(
+                members,
+                "<member><TargetGroupArn>{arn}</TargetGroupArn><TargetType>instance</TargetType>\
+                 <Protocol>HTTP</Protocol></member>"
+            );
+        }
+    });
+    format!("<TargetGroups>{members}</TargetGroups>")
+}
+
+fn tags(stage: &Stage, form: &BTreeMap<String, String>) -> Result<String, Refusal> {
+    let mut descriptions = String::new();
+    let named = (1..).map_while(|index| form.get(&format!("ResourceArns.member.{index}")));
+    for text in named {
+        let arn = parsed(text)?;
+        let mut tags = String::new();
+        stage.with(|world, _| {
+            for (key, value) in world.balancer.tags(&arn).ok_or_else(no_group)? {
+                let (key, value) = (escaped(key), escaped(value));
+                // Writing into a String cannot fail, here and below.
+                let _ = write!(
+                    tags,
+                    "<member><Key>{key}</Key><Value>{value}</Value></member>"
+                );
+            }
+            Ok(())
+        })?;
+        let arn = escaped(text);
+        let _ = write!(
+            descriptions,
+            "<member><ResourceArn>{arn}</ResourceArn><Tags>{tags}</Tags></member>"
+        );
+    }
+    Ok(format!("<TagDescriptions>{descriptions}</TagDescriptions>"))
+}
+
 fn group(form: &BTreeMap<String, String>) -> Result<TargetGroupArn, Refusal> {
-    let text = form.get("TargetGroupArn").map_or("", String::as_str);
+    parsed(form.get("TargetGroupArn").map_or("", String::as_str))
+}
+
+fn parsed(text: &str) -> Result<TargetGroupArn, Refusal> {
     TargetGroupArn::parse(text).map_err(|_| {
         Refusal(
             "ValidationError",

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Serves etcd and kube-apiserver until standard input ends, then stops both and removes their directory.
 #
-#   serve.sh BINARIES DIRECTORY ETCD_PORT API_PORT
+#   serve.sh BINARIES DIRECTORY ETCD_PORT API_PORT [FLAG OF KUBE-APISERVER …]
 #
 # The test binary holds the other end of standard input: however it ends, killed included, nothing of this stays behind.
 # DIRECTORY holds sa.key, sa.pub, tokens.csv and audit.yaml. An exit before the end of standard input means that one of the
 # two could not start or fell over: their logs are in DIRECTORY, and it is not removed.
 set -euo pipefail
 binaries=$1 directory=$2 etcd_port=$3 api_port=$4
+shift 4
 exec 3<&0 </dev/null
 
 "$binaries/etcd" --data-dir "$directory/etcd" --unsafe-no-fsync --log-level=error \
@@ -21,7 +22,7 @@ etcd=$!
   --service-account-issuer=https://kubernetes.default.svc \
   --service-account-key-file="$directory/sa.pub" --service-account-signing-key-file="$directory/sa.key" \
   --authorization-mode=Node,RBAC \
-  --enable-admission-plugins=NodeRestriction --disable-admission-plugins=ServiceAccount \
+  --enable-admission-plugins=NodeRestriction "$@" \
   --audit-policy-file="$directory/audit.yaml" --audit-log-path="$directory/audit.log" --audit-log-maxsize=4096 \
   >"$directory/kube-apiserver.log" 2>&1 3<&- &
 api=$!

@@ -36,12 +36,13 @@ pub enum StartError {
 }
 
 impl Server {
-    /// Builds what is missing and starts both servers; returns when `/readyz` says ok.
-    pub async fn start() -> Result<Self, StartError> {
-        let binaries = binaries().await?;
+    /// Builds what is missing and starts both servers, kube-apiserver with these flags more; returns when `/readyz` says
+    /// ok.
+    pub async fn start(flags: &[&str]) -> Result<Self, StartError> {
+        let binaries = binaries("server").await?;
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
-            match Self::start_once(&binaries).await {
+            match Self::start_once(&binaries, flags).await {
                 Ok(server) => return Ok(server),
                 Err(why) => last = why,
             }
@@ -49,7 +50,7 @@ impl Server {
         Err(StartError::Failed(last))
     }
 
-    async fn start_once(binaries: &Path) -> Result<Self, String> {
+    async fn start_once(binaries: &Path, flags: &[&str]) -> Result<Self, String> {
         let directory =
             new_directory().map_err(|error| format!("no directory for the servers: {error}"))?;
         let token = "admin-of-the-tests".to_owned();
@@ -61,6 +62,7 @@ impl Server {
             .arg(source("tests/it/control_plane/serve.sh"))
             .args([binaries, &directory])
             .args([etcd_port.to_string(), api_port.to_string()])
+            .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -84,11 +86,13 @@ pub fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-async fn binaries() -> Result<PathBuf, StartError> {
+/// The directory of a part of the control plane, which is built if it is missing.
+pub async fn binaries(part: &str) -> Result<PathBuf, StartError> {
     let build = source("tests/control-plane/build.sh");
     let cannot = |error| StartError::Failed(format!("cannot run {}: {error}", build.display()));
     // Its progress and its complaints go past libtest, which would keep them back. Not `output()`: it captures both.
     let building = tokio::process::Command::new(&build)
+        .arg(part)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

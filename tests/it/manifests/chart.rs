@@ -16,7 +16,7 @@ const NO_GO: i32 = 3;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The binary; none where it cannot be built, which under CI is a failure.
-pub(super) async fn helm() -> Option<PathBuf> {
+pub async fn helm() -> Option<PathBuf> {
     // Its progress goes past libtest, which would keep it back.
     let building = Command::new(format!("{ROOT}/tests/helm/build.sh"))
         .stdin(Stdio::null())
