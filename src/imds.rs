@@ -1,17 +1,28 @@
 //! The instance metadata service as [`Metadata`]: IMDSv2 over plain HTTP, one attempt a call.
 //!
 //! EC2 closes the connection after each reply, so nothing is kept alive. The time limit of a call is
-//! its caller's; only the token request has one of its own, because its silence means something.
+//! its caller's; only connecting and the token request have one of their own, because their silence means something.
+//!
+//! This is all the agent does on a quiet day, seventeen thousand times: a connection is made, used and dropped in the
+//! caller's own task, without a pool that would never have anything in it.
 
 mod answer;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
-use reqwest::header::{DATE, HeaderMap};
-use reqwest::{Client, Response, StatusCode, Url};
+use bytes::Bytes;
+use http::header::{DATE, HOST, HeaderMap};
+use http::{Request, Response, StatusCode, request};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use url::{Host, Url};
 
 use answer::shown;
 pub use answer::{read_date, read_identity, read_notice};
@@ -46,16 +57,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// An identity document has one kilobyte, a notice a hundred bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
-const NOTICE: &str = "latest/meta-data/spot/instance-action";
-const LIFE_CYCLE: &str = "latest/meta-data/instance-life-cycle";
-const IDENTITY: &str = "latest/dynamic/instance-identity/document";
-const TOKEN: &str = "latest/api/token";
+const NOTICE: &str = "/latest/meta-data/spot/instance-action";
+const LIFE_CYCLE: &str = "/latest/meta-data/instance-life-cycle";
+const IDENTITY: &str = "/latest/dynamic/instance-identity/document";
+const TOKEN: &str = "/latest/api/token";
 
 /// The metadata service of this instance.
 #[derive(Debug)]
 pub struct Imds {
-    client: Client,
-    endpoint: Url,
+    endpoint: Endpoint,
     clock: Clock,
     /// Held while a token is fetched, so that two calls do not fetch two.
     token: Mutex<Option<Token>>,
@@ -70,9 +80,42 @@ pub enum EndpointError {
     /// It is none of a metadata service.
     #[error("a metadata service is spoken to over plain http, at a host, without path and query")]
     NotPlainHttp,
-    /// No HTTP client could be made.
-    #[error("making an HTTP client")]
-    Client(#[source] reqwest::Error),
+}
+
+/// Where the service is.
+#[derive(Debug)]
+struct Endpoint {
+    place: Place,
+    /// As the `Host` header has it.
+    authority: String,
+}
+
+#[derive(Debug)]
+enum Place {
+    Address(SocketAddr),
+    Named(String, u16),
+}
+
+impl Endpoint {
+    fn of(url: &Url) -> Option<Self> {
+        let port = url.port_or_known_default()?;
+        let place = match url.host()? {
+            Host::Ipv4(address) => Place::Address((address, port).into()),
+            Host::Ipv6(address) => Place::Address((address, port).into()),
+            Host::Domain(name) => Place::Named(name.to_owned(), port),
+        };
+        Some(Self {
+            place,
+            authority: url.authority().to_owned(),
+        })
+    }
+
+    async fn connect(&self) -> std::io::Result<TcpStream> {
+        match &self.place {
+            Place::Address(address) => TcpStream::connect(address).await,
+            Place::Named(name, port) => TcpStream::connect((name.as_str(), *port)).await,
+        }
+    }
 }
 
 /// A secret of the metadata service: never printed.
@@ -134,22 +177,14 @@ fn endpoint_url(endpoint: &str) -> Result<Url, EndpointError> {
 
 impl Imds {
     /// A client of the service at `endpoint`, for instance `http://169.254.169.254`. Connects to
-    /// nobody yet.
+    /// nobody yet. No proxy is asked: the metadata of its host would be the proxy's.
     ///
     /// # Errors
-    /// When the endpoint is no plain `http` URL of a host, or no HTTP client can be made.
+    /// When the endpoint is no plain `http` URL of a host.
     pub fn new(endpoint: &str, clock: Clock) -> Result<Self, EndpointError> {
-        let client = Client::builder()
-            // A proxy of the environment is for AWS: the metadata of its host would be the proxy's.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(0)
-            .build()
-            .map_err(EndpointError::Client)?;
+        let url = endpoint_url(endpoint)?;
         Ok(Self {
-            client,
-            endpoint: endpoint_url(endpoint)?,
+            endpoint: Endpoint::of(&url).ok_or(EndpointError::NotPlainHttp)?,
             clock,
             token: Mutex::new(None),
         })
@@ -163,10 +198,31 @@ impl Imds {
         Ok(self.get(LIFE_CYCLE).await?.date)
     }
 
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.endpoint.clone();
-        url.set_path(path);
-        url
+    /// Sends one request over a connection of its own, and reads the reply to its end.
+    async fn ask(&self, request: request::Builder) -> Result<Reply, MetadataError> {
+        let request = request
+            .header(HOST, &self.endpoint.authority)
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| MetadataError::Unreachable(error.into()))?;
+        let limit = self.clock.now().at + CONNECT_TIMEOUT;
+        let stream = self
+            .clock
+            .until(limit, self.endpoint.connect())
+            .await
+            .map_err(|elapsed| MetadataError::Unreachable(elapsed.into()))?
+            .map_err(|error| MetadataError::Unreachable(error.into()))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let mut connection = pin!(connection);
+        let mut exchange = pin!(async {
+            let response = sender.send_request(request).await.map_err(lost)?;
+            Reply::read(response).await
+        });
+        tokio::select! {
+            biased;
+            reply = &mut exchange => reply,
+            // What it has read before its end, or why it ended, is told by the exchange.
+            _ = &mut connection => exchange.await,
+        }
     }
 
     /// GETs a path with a token. A token that is refused is replaced once: the service may have
@@ -174,15 +230,10 @@ impl Imds {
     async fn get(&self, path: &str) -> Result<Reply, MetadataError> {
         for _ in 0..2 {
             let token = self.token().await?;
-            let response = self
-                .client
-                .get(self.url(path))
-                .header(TOKEN_HEADER, &token.text)
-                .send()
-                .await
-                .map_err(not_answered)?;
-            if response.status() != StatusCode::UNAUTHORIZED {
-                return Reply::read(response).await;
+            let request = Request::get(path).header(TOKEN_HEADER, &token.text);
+            let reply = self.ask(request).await?;
+            if reply.status != StatusCode::UNAUTHORIZED {
+                return Ok(reply);
             }
             self.forget(&token).await;
         }
@@ -212,20 +263,13 @@ impl Imds {
     }
 
     async fn fetch_token(&self, now: Moment) -> Result<Token, MetadataError> {
-        let response = self
-            .client
-            .put(self.url(TOKEN))
-            .header(TOKEN_LIFE_HEADER, TOKEN_LIFE.as_secs())
-            .send()
-            .await
-            .map_err(not_answered)?;
-        let life = response
-            .headers()
-            .get(TOKEN_LIFE_HEADER)
-            .and_then(|value| value.to_str().ok()?.parse().ok())
+        let request = Request::put(TOKEN).header(TOKEN_LIFE_HEADER, TOKEN_LIFE.as_secs());
+        let reply = self.ask(request).await?;
+        let life = reply
+            .token_life
             .map_or(TOKEN_LIFE, Duration::from_secs)
             .min(TOKEN_LIFE);
-        let reply = Reply::read(response).await?.successful()?;
+        let reply = reply.successful()?;
         let text = reply.text().trim().to_owned();
         let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_token {
@@ -285,19 +329,25 @@ impl Metadata for Imds {
 struct Reply {
     status: StatusCode,
     date: Option<WallTime>,
+    /// How many seconds a token lives, where the reply says so.
+    token_life: Option<u64>,
     body: Vec<u8>,
 }
 
 impl Reply {
-    async fn read(mut response: Response) -> Result<Self, MetadataError> {
+    async fn read(response: Response<Incoming>) -> Result<Self, MetadataError> {
         let status = response.status();
         let date = date(response.headers());
+        let token_life = response
+            .headers()
+            .get(TOKEN_LIFE_HEADER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut frames = response.into_body();
         let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| MetadataError::Lost(error.into()))?
-        {
+        while let Some(frame) = frames.frame().await {
+            let Ok(chunk) = frame.map_err(lost)?.into_data() else {
+                continue;
+            };
             body.extend_from_slice(&chunk);
             if body.len() > BODY_LIMIT {
                 return Err(MetadataError::Body {
@@ -306,7 +356,12 @@ impl Reply {
                 });
             }
         }
-        Ok(Self { status, date, body })
+        Ok(Self {
+            status,
+            date,
+            token_life,
+            body,
+        })
     }
 
     /// The reply itself when its status is 200.
@@ -337,12 +392,8 @@ fn date(headers: &HeaderMap) -> Option<WallTime> {
     read_date(headers.get(DATE)?.to_str().ok()?)
 }
 
-fn not_answered(error: reqwest::Error) -> MetadataError {
-    if error.is_connect() {
-        MetadataError::Unreachable(error.into())
-    } else {
-        MetadataError::Lost(error.into())
-    }
+fn lost(error: hyper::Error) -> MetadataError {
+    MetadataError::Lost(error.into())
 }
 
 #[cfg(test)]

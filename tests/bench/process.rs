@@ -4,16 +4,19 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A field of `/proc/PID/status` that counts KiB, in MiB.
-pub fn mebibytes(id: u32, field: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with(field));
-    let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
-    let kibibytes: f64 = kibibytes.expect("a field").parse().expect("a number");
-    kibibytes / 1_024.0
+/// What the kernel counts processor time of others in.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A field of `/proc/PID/status` that counts KiB, in MiB; none when there is no such process any more.
+pub fn mebibytes(id: u32, field: &str) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(field))?;
+    let kibibytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes / 1_024.0)
 }
 
-/// The processor time that all its threads have used so far: the first number of each `schedstat` is in nanoseconds.
+/// The processor time that all its threads have used so far: the first number of each `schedstat` is in nanoseconds. For a
+/// process whose threads do not end.
 pub fn processor_time(id: u32) -> Duration {
     std::fs::read_dir(format!("/proc/{id}/task"))
         .expect("a process")
@@ -24,6 +27,17 @@ pub fn processor_time(id: u32) -> Duration {
             Duration::from_nanos(nanos.parse().expect("a number"))
         })
         .sum()
+}
+
+/// The same to a hundredth of a second, with the threads that have ended; none when there is no such process any more.
+pub fn processor_ticks(id: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; user and system time are the 12th and 13th field behind it.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ').skip(11);
+    let user: u32 = fields.next()?.parse().ok()?;
+    let system: u32 = fields.next()?.parse().ok()?;
+    Some(TICK * (user + system))
 }
 
 /// The processor time of one poll with a bare socket, in this thread: what this machine takes for a connection, a request and
