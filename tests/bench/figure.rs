@@ -11,9 +11,7 @@ pub struct Sizes {
 
 /// The one in the middle, the upper one of two.
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    quantile(values, 0.5)
 }
 
 /// With as many digits as say something.

@@ -12,6 +12,7 @@ mod floor;
 mod idle;
 mod page;
 mod picture;
+mod place;
 mod process;
 mod relay;
 mod throttle;

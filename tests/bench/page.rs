@@ -1,28 +1,22 @@
 //! The tables, and where they stand in the pages.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use crate::drain::{Contender, Course, Size};
 use crate::figure::{Sizes, count, median, number, number_or_dash};
 use crate::idle::Idle;
+use crate::place::{PERFORMANCE, README, replace};
 use crate::{Courses, FULL, sizes};
 
-const PAGE: &str = "docs/performance.md";
-const README: &str = "README.md";
 
 /// The lines of aws-node-termination-handler, which is not measured here: as it comes, and with its client's limits
-/// lifted. [`PAGE`] says where they are from.
+/// lifted. [`PERFORMANCE`] says where they are from.
 const NTH: [(&str, usize, &str, &str, &str, &str); 4] = [
     ("aws-node-termination-handler", 110, "1.1", "22.4", "145", "62"),
     ("the same, tuned", 110, "1.1", "1.5", "731", "70"),
     ("aws-node-termination-handler", 250, "1.1", "50.4", "288", "68"),
     ("the same, tuned", 250, "1.1", "1.9", "932", "77"),
 ];
-
-pub fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
-}
 
 /// What a run has measured, as Markdown.
 #[derive(Clone, Debug)]
@@ -43,23 +37,11 @@ impl Tables {
 
     /// Puts them into the pages.
     pub fn write(&self) {
-        replace(PAGE, "drains", &self.drains);
-        replace(PAGE, "rest", &self.rest);
+        replace(PERFORMANCE, "drains", &self.drains);
+        replace(PERFORMANCE, "rest", &self.rest);
         replace(README, "beside", &self.beside);
         replace(README, "rest", &self.rest);
     }
-}
-
-/// Replaces what stands between the marks of this name in a page.
-pub fn replace(page: &str, name: &str, text: &str) {
-    let path = path(page);
-    let old = std::fs::read_to_string(&path).expect("the page");
-    let (begin, end) = (format!("<!-- measured: {name} -->\n"), "<!-- end -->");
-    let Some((before, rest)) = old.split_once(&begin) else {
-        panic!("{page} has no place for {name}");
-    };
-    let (_, after) = rest.split_once(end).expect("an end of the place");
-    std::fs::write(path, format!("{before}{begin}\n{text}\n{end}{after}")).expect("the page");
 }
 
 fn what(size: &Size) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::Courses;
 use crate::drain::{Contender, Size};
-use crate::page;
+use crate::place;
 
 const PICTURE: &str = "docs/pictures/evictions.svg";
 
@@ -56,7 +56,7 @@ pub fn write(courses: &Courses) {
         panel(&mut svg, TOP + STEP * f64::from(place), size, courses);
     }
     svg.push_str("</svg>\n");
-    std::fs::write(page::path(PICTURE), svg).expect("a picture");
+    std::fs::write(place::path(PICTURE), svg).expect("a picture");
 }
 
 fn across(seconds: f64) -> f64 {

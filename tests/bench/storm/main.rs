@@ -8,6 +8,7 @@
 
 mod course;
 mod crowd;
+mod growth;
 mod node;
 mod picture;
 mod probe;
@@ -24,6 +25,12 @@ mod figure;
 #[allow(dead_code)]
 #[path = "../process.rs"]
 mod process;
+#[allow(dead_code)]
+#[path = "../relay.rs"]
+mod relay;
+#[allow(dead_code)]
+#[path = "../place.rs"]
+mod place;
 
 // The stage is the tests' own; not all of it is needed here.
 #[allow(dead_code, unused_imports)]
@@ -50,7 +57,7 @@ fn main() {
         namespaces: 50,
     }
     .play();
-    println!("{}", table::crowd(&crowded));
+    tell("crowd", &table::crowd(&crowded));
     picture::crowd(&crowded);
     // The part that needs no server and no binary, alone.
     if std::env::args().any(|argument| argument == "crowd") {
@@ -64,6 +71,12 @@ fn main() {
     runtime.block_on(measure());
 }
 
+/// Prints a table, and puts it into the page.
+fn tell(name: &str, table: &str) {
+    println!("{table}");
+    place::replace(place::PERFORMANCE, name, table);
+}
+
 async fn measure() {
     eprintln!("building the image's binary …");
     let binary = Dockerfile::read().build(Profile::Release);
@@ -75,6 +88,8 @@ async fn measure() {
     for who in [Who::Agents, Who::Kubectls] {
         courses.push(round::play(plane, &binary, who, NODES).await);
     }
-    println!("{}", table::storms(&courses));
+    tell("storms", &table::storms(&courses));
     picture::storm(&courses);
+    let growth = growth::measure(plane, &binary).await;
+    tell("growth", &table::growth(&growth));
 }

@@ -21,6 +21,7 @@ const AT_ONCE: usize = 8;
 pub struct Node {
     pub name: String,
     pub kubeconfig: PathBuf,
+    pub token: String,
     pub agent_uid: String,
     pub metadata: MetadataService,
     _kubelet: FakeKubelet,
@@ -51,6 +52,7 @@ async fn make_one(plane: &ControlPlane, admin: &Client, name: String, index: usi
     Node {
         kubeconfig: plane.kubeconfig_for(&agent.token),
         agent_uid: agent.pod_uid,
+        token: agent.token,
         metadata: MetadataService::start(&instance).await,
         _kubelet: FakeKubelet::start(admin.clone(), &name),
         name,

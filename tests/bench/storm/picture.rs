@@ -1,11 +1,11 @@
 //! The pictures of the storms.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use crate::course::Course;
 use crate::crowd::{self, Answer};
 use crate::figure::count;
+use crate::place;
 use crate::round::Who;
 
 const STORM: &str = "docs/pictures/storm.svg";
@@ -132,8 +132,7 @@ fn begun(height: f64, title: &str) -> String {
 
 fn finish(mut svg: String, name: &str) {
     svg.push_str("</svg>\n");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    std::fs::write(path, svg).expect("a picture");
+    std::fs::write(place::path(name), svg).expect("a picture");
 }
 
 /// Seconds after the first notice, across.

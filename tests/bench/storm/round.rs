@@ -1,7 +1,7 @@
 //! One storm: nodes are made, their drainers wait, and within one second all of them are to go.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub async fn play(plane: &'static ControlPlane, binary: &Path, who: Who, nodes: 
         Who::Agents => {
             eprintln!("{prefix}: starting …");
             for node in &nodes {
-                drainers.push(start_agent(binary, node, directory.path()));
+                drainers.push(start_agent(binary, node, &node.kubeconfig, directory.path()));
                 sleep(RHYTHM.div_f64(crate::figure::count(nodes.len()))).await;
             }
             sleep(SETTLES).await;
@@ -98,22 +98,28 @@ pub async fn play(plane: &'static ControlPlane, binary: &Path, who: Who, nodes: 
     course
 }
 
-fn start_agent(binary: &Path, node: &Node, directory: &Path) -> Child {
-    let log = File::create(directory.join(format!("{}.log", node.name))).expect("a file");
+/// Where a drainer writes.
+pub fn log_of(node: &Node, directory: &Path) -> PathBuf {
+    directory.join(format!("{}.log", node.name))
+}
+
+/// Starts the agent of a node.
+pub fn start_agent(binary: &Path, node: &Node, kubeconfig: &Path, directory: &Path) -> Child {
+    let log = File::create(log_of(node, directory)).expect("a file");
     idle_class(binary)
         .arg("run")
         .args(["--node-name", &node.name])
         .args(["--pod-uid", &node.agent_uid])
         .args(["--imds-endpoint", &node.metadata.url])
         .env_clear()
-        .env("KUBECONFIG", &node.kubeconfig)
+        .env("KUBECONFIG", kubeconfig)
         .stdout(log)
         .spawn()
         .expect("the agent starts")
 }
 
 fn start_kubectl(kubeconfig: &Path, node: &Node, directory: &Path) -> Child {
-    let log = File::create(directory.join(format!("{}.log", node.name))).expect("a file");
+    let log = File::create(log_of(node, directory)).expect("a file");
     idle_class(Path::new("kubectl"))
         .args(["drain", &node.name, "--ignore-daemonsets"])
         .args(["--delete-emptydir-data", "--force"])

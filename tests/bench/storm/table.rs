@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::course::Course;
 use crate::crowd::{self, Answer};
+use crate::growth::Cost;
 use crate::figure::{count, number, number_or_dash, quantile};
 use crate::round::Who;
 
@@ -104,6 +105,29 @@ pub fn crowd(course: &crowd::Course) -> String {
         second += 1.0;
     }
     let left = course.drained.iter().filter(|at| at.is_none()).count();
-    let _ = writeln!(table, "{} requests, last {last:.1} s, {left} not drained", course.asked.len());
+    let served = course.asked.iter().filter(|asked| asked.answer == Answer::Served);
+    let _ = writeln!(
+        table,
+        "\n{} requests of which {} were served; the last pod was told to stop {last:.1} s after the first notice, {left} nodes \
+         have one that was not.",
+        course.asked.len(),
+        served.count()
+    );
+    table
+}
+
+/// What an interruption costs as the cluster grows.
+pub fn growth(costs: &[Cost]) -> String {
+    let mut table = String::from(
+        "| pods on other nodes | requests | bytes on the wire | the agent's CPU, s | last eviction, s after the notice was seen |\n\
+         |--:|--:|--:|--:|--:|\n",
+    );
+    for cost in costs {
+        let _ = writeln!(
+            table,
+            "| {} | {} | {} | {:.3} | {:.2} |",
+            cost.others, cost.requests, cost.bytes, cost.processor, cost.last
+        );
+    }
     table
 }

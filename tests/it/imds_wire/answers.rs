@@ -44,7 +44,7 @@ async fn a_poll_sends_nothing_but_the_tokens_life_and_the_token() {
         })
         .collect();
     let headers = |name: &str, value: &str| {
-        [("accept", "*/*"), ("host", host), (name, value)]
+        [("host", host), (name, value)]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec()
     };
