@@ -120,7 +120,6 @@ impl Scene {
     /// The agent drains it.
     pub async fn by_agent(self, binary: &Path) -> Course {
         let stage = &self.stage;
-        let mark = stage.plane.audit_mark();
         let flags = ["--poll-interval", "1s"];
         let (throttle, url);
         let kubeconfig = if self.size.refused == 0 {
@@ -138,6 +137,11 @@ impl Scene {
         };
         let mut agent = stage.start_build_at(binary, &kubeconfig, &flags);
         agent.line_of("agent.started").await;
+        if throttle.is_none() {
+            // The last of what it asks at its start.
+            agent.line_of("preflight.passed").await;
+        }
+        let mark = stage.plane.audit_mark();
         let refused_before = throttle.as_ref().map_or(0, Throttle::refused);
         let used = process::processor_time(agent.id());
         stage.metadata.announce(Duration::from_secs(120));
@@ -175,6 +179,8 @@ impl Scene {
             .env("HOME", home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            // It tells of every eviction that it keeps waiting.
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .expect("kubectl is installed");

@@ -14,6 +14,9 @@ const WATCHED: Duration = Duration::from_secs(90);
 const SETTLES: Duration = Duration::from_secs(5);
 
 const POLL: Duration = Duration::from_secs(5);
+/// As many as the agent makes meanwhile, but for the last, which might come too late.
+const BARE_POLLS: usize = 17;
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// So many starts are measured.
@@ -54,26 +57,28 @@ pub async fn watch(binary: &Path) -> Idle {
     let mut agent = stage.start_build(binary, stage.plane.server_url());
     agent.line_of("agent.started").await;
     starts.push(begins.elapsed().as_secs_f64() * 1e3);
+    agent.line_of("preflight.passed").await;
     tokio::time::sleep(SETTLES).await;
+    // Beside it, so that both find the same machine.
+    let address = stage.metadata.url.trim_start_matches("http://");
+    let address: SocketAddr = address.parse().expect("an address");
+    let bare = tokio::task::spawn_blocking(move || process::bare_poll(address, POLL, BARE_POLLS));
     let calls = stage.agent_calls().await.len();
     let asked = stage.metadata.requests().len();
     let used = process::processor_time(agent.id());
     tokio::time::sleep(WATCHED).await;
     let used = process::processor_time(agent.id()) - used;
     let asked = stage.metadata.requests().len() - asked;
+    let bare = bare.await.expect("no panic").as_secs_f64();
     let requests = stage.agent_calls().await.len() - calls;
     let memory = process::mebibytes(agent.id(), "VmRSS").expect("it runs");
     let threads = std::fs::read_dir(format!("/proc/{}/task", agent.id()));
     let threads = threads.expect("it runs").count();
     agent.kill().await;
-    let address = stage.metadata.url.trim_start_matches("http://");
-    let address: SocketAddr = address.parse().expect("an address");
-    let bare = tokio::task::spawn_blocking(move || process::bare_poll(address, 24));
-    let bare = bare.await.expect("no panic").as_secs_f64();
     Idle {
         starts,
         requests,
-        asked: crate::figure::count(asked) / (WATCHED.as_secs_f64() / POLL.as_secs_f64()),
+        asked: crate::figure::count(asked - BARE_POLLS) / (WATCHED.as_secs_f64() / POLL.as_secs_f64()),
         memory,
         threads,
         processor: used.as_secs_f64() * DAY.as_secs_f64() / WATCHED.as_secs_f64(),

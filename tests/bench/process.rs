@@ -41,8 +41,8 @@ pub fn processor_ticks(id: u32) -> Option<Duration> {
 }
 
 /// The processor time of one poll with a bare socket, in this thread: what this machine takes for a connection, a request and
-/// a reply, whatever the client.
-pub fn bare_poll(address: SocketAddr, polls: u32) -> Duration {
+/// a reply, whatever the client. A poll begins so long after the one before.
+pub fn bare_poll(address: SocketAddr, every: Duration, polls: usize) -> Duration {
     let used = || {
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("a thread");
         let nanos = text.split(' ').next().expect("a number");
@@ -51,11 +51,10 @@ pub fn bare_poll(address: SocketAddr, polls: u32) -> Duration {
     let request = "GET /latest/meta-data/spot/instance-action HTTP/1.1\r\nHost: metadata\r\n\r\n";
     let before = used();
     for _ in 0..polls {
-        // As far apart as polls are to the processor's caches.
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(every);
         let mut stream = TcpStream::connect(address).expect("a connection");
         stream.write_all(request.as_bytes()).expect("a reader");
         stream.read_to_end(&mut Vec::new()).expect("a reply");
     }
-    (used() - before) / polls
+    (used() - before).div_f64(crate::figure::count(polls))
 }

@@ -31,6 +31,7 @@ mod metadata_wire;
 mod moto;
 mod operations;
 mod outage;
+mod performance;
 mod picture;
 mod scripted;
 mod seeds;

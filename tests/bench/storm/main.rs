@@ -47,7 +47,7 @@ use crowd::Crowd;
 use dockerfile::{Dockerfile, Profile};
 use round::Who;
 
-/// Nodes that are interrupted within a second.
+/// Nodes that are interrupted within a second, unless a number is given.
 const NODES: usize = 200;
 
 fn main() {
@@ -68,7 +68,8 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(measure());
+    let number = std::env::args().find_map(|argument| argument.parse().ok());
+    runtime.block_on(measure(number.unwrap_or(NODES)));
 }
 
 /// Prints a table, and puts it into the page.
@@ -77,7 +78,7 @@ fn tell(name: &str, table: &str) {
     place::replace(place::PERFORMANCE, name, table);
 }
 
-async fn measure() {
+async fn measure(nodes: usize) {
     eprintln!("building the image's binary …");
     let binary = Dockerfile::read().build(Profile::Release);
     let plane = ControlPlane::shared()
@@ -86,7 +87,7 @@ async fn measure() {
     plane.apply_base().await;
     let mut courses = Vec::new();
     for who in [Who::Agents, Who::Kubectls] {
-        courses.push(round::play(plane, &binary, who, NODES).await);
+        courses.push(round::play(plane, &binary, who, nodes).await);
     }
     tell("storms", &table::storms(&courses));
     picture::storm(&courses);
