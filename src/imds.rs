@@ -211,7 +211,8 @@ impl Imds {
             .await
             .map_err(|elapsed| MetadataError::Unreachable(elapsed.into()))?
             .map_err(|error| MetadataError::Unreachable(error.into()))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
         let mut connection = pin!(connection);
         let mut exchange = pin!(async {
             let response = sender.send_request(request).await.map_err(lost)?;

@@ -153,7 +153,9 @@ impl Scene {
         assert_eq!(summary["pods_gone"], self.size.pods, "{summary}");
         let node = stage.node.clone();
         let calls = self
-            .calls(mark, |call| call.user.ends_with(AGENT) && call.token_node.as_deref() == Some(&node))
+            .calls(mark, |call| {
+                call.user.ends_with(AGENT) && call.token_node.as_deref() == Some(&node)
+            })
             .await;
         let refused = throttle.map_or(0, |throttle| throttle.refused() - refused_before);
         Course {
@@ -223,7 +225,11 @@ impl Scene {
     }
 
     /// The calls of this drain.
-    async fn calls(&self, mark: AuditMark, belongs: impl Fn(&AuditEvent) -> bool) -> Vec<AuditEvent> {
+    async fn calls(
+        &self,
+        mark: AuditMark,
+        belongs: impl Fn(&AuditEvent) -> bool,
+    ) -> Vec<AuditEvent> {
         let plane = self.stage.plane;
         let mut calls = plane.audit_events_of_all_stages(mark).await;
         calls.retain(|call| {

@@ -78,7 +78,8 @@ pub async fn watch(binary: &Path) -> Idle {
     Idle {
         starts,
         requests,
-        asked: crate::figure::count(asked - BARE_POLLS) / (WATCHED.as_secs_f64() / POLL.as_secs_f64()),
+        asked: crate::figure::count(asked - BARE_POLLS)
+            / (WATCHED.as_secs_f64() / POLL.as_secs_f64()),
         memory,
         threads,
         processor: used.as_secs_f64() * DAY.as_secs_f64() / WATCHED.as_secs_f64(),

@@ -8,13 +8,26 @@ use crate::idle::Idle;
 use crate::place::{PERFORMANCE, README, replace};
 use crate::{Courses, FULL, sizes};
 
-
 /// The lines of aws-node-termination-handler, which is not measured here: as it comes, and with its client's limits
 /// lifted. [`PERFORMANCE`] says where they are from.
 const NTH: [(&str, usize, &str, &str, &str, &str); 4] = [
-    ("aws-node-termination-handler", 110, "1.1", "22.4", "145", "62"),
+    (
+        "aws-node-termination-handler",
+        110,
+        "1.1",
+        "22.4",
+        "145",
+        "62",
+    ),
     ("the same, tuned", 110, "1.1", "1.5", "731", "70"),
-    ("aws-node-termination-handler", 250, "1.1", "50.4", "288", "68"),
+    (
+        "aws-node-termination-handler",
+        250,
+        "1.1",
+        "50.4",
+        "288",
+        "68",
+    ),
     ("the same, tuned", 250, "1.1", "1.9", "932", "77"),
 ];
 
@@ -132,10 +145,22 @@ fn rest(idle: &Idle, sizes: &Sizes) -> String {
     let start = median(idle.starts.iter().copied());
     for (figure, value, aim) in [
         ("binary, MiB", number(sizes.binary), ""),
-        ("image (binary and CA bundle), MiB", number(sizes.image), "12"),
-        ("start to first poll answered, ms", number_or_dash(start), ""),
+        (
+            "image (binary and CA bundle), MiB",
+            number(sizes.image),
+            "12",
+        ),
+        (
+            "start to first poll answered, ms",
+            number_or_dash(start),
+            "",
+        ),
         ("requests to the API server", idle.requests.to_string(), "0"),
-        ("requests to the metadata service per poll", number(idle.asked), "1"),
+        (
+            "requests to the metadata service per poll",
+            number(idle.asked),
+            "1",
+        ),
         ("RSS, MiB", number(idle.memory), "10"),
         ("threads", idle.threads.to_string(), ""),
         ("processor time in a day, s", number(idle.processor), "2"),
@@ -159,7 +184,9 @@ fn beside(courses: &Courses) -> String {
     for pods in [110, 250] {
         let of_pods = |size: &Size| size.pods == pods && size.round_trip.as_millis() == 20;
         let size = sizes().find(of_pods).expect("a size");
-        for (who, _, cordon, evictions, requests, memory) in NTH.iter().filter(|line| line.1 == pods) {
+        for (who, _, cordon, evictions, requests, memory) in
+            NTH.iter().filter(|line| line.1 == pods)
+        {
             let _ = writeln!(
                 table,
                 "| {who} | {pods} | {cordon} | {evictions} | {requests} | {memory} |"

@@ -35,9 +35,7 @@ const CURVES: [(Contender, &str, &str); 3] = [
 
 /// Draws and writes it.
 pub fn write(courses: &Courses) {
-    let sizes: Vec<Size> = crate::sizes()
-        .filter(|size| size.pods == 250)
-        .collect();
+    let sizes: Vec<Size> = crate::sizes().filter(|size| size.pods == 250).collect();
     let height = TOP + STEP * crate::figure::count(sizes.len());
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-labelledby=\"title\">\n\
@@ -66,7 +64,9 @@ fn across(seconds: f64) -> f64 {
 
 fn panel(svg: &mut String, top: f64, size: &Size, courses: &Courses) {
     let (ceiling, ground) = (top + 14.0, top + 14.0 + PANEL);
-    let up = |evictions: usize| ground - crate::figure::count(evictions) / crate::figure::count(size.pods) * PANEL;
+    let up = |evictions: usize| {
+        ground - crate::figure::count(evictions) / crate::figure::count(size.pods) * PANEL
+    };
     let _ = writeln!(
         svg,
         "<text class=\"heading\" x=\"{LEFT}\" y=\"{top}\">{} ms added to each round trip</text>",

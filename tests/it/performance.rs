@@ -12,12 +12,7 @@ fn rows(page: &'static str, name: &str) -> Vec<Vec<&'static str>> {
     let lines = table.lines().filter(|line| line.starts_with('|'));
     lines
         .skip(2)
-        .map(|line| {
-            line.trim_matches('|')
-                .split(" | ")
-                .map(str::trim)
-                .collect()
-        })
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
         .collect()
 }
 
@@ -35,7 +30,10 @@ fn the_readme_and_the_page_tell_the_same_figures() {
         let size = format!("{pods} pods, 20 ms");
         let Some(drain) = drains.iter().find(|drain| drain[..2] == [&*size, who]) else {
             // Who is not measured here is told of below the page's tables.
-            assert!(row[0].contains("node-termination") || row[0].contains("tuned"), "{row:?}");
+            assert!(
+                row[0].contains("node-termination") || row[0].contains("tuned"),
+                "{row:?}"
+            );
             continue;
         };
         let (median, _) = drain[3].split_once(' ').unwrap_or((drain[3], ""));

@@ -49,7 +49,10 @@ pub fn of(
     let own: Vec<&AuditEvent> = calls
         .iter()
         .filter(|call| call.user == user)
-        .filter(|call| call.stage == "ResponseComplete" || call.verb == "watch" && call.stage == "ResponseStarted")
+        .filter(|call| {
+            call.stage == "ResponseComplete"
+                || call.verb == "watch" && call.stage == "ResponseStarted"
+        })
         .collect();
     let evictions: Vec<&&AuditEvent> = own
         .iter()
@@ -69,11 +72,16 @@ pub fn of(
     };
     let felt = |question: Question| {
         let asked = samples.iter().filter(|sample| sample.question == question);
-        asked.map(|sample| (after(sample.asked), sample.took)).collect()
+        asked
+            .map(|sample| (after(sample.asked), sample.took))
+            .collect()
     };
     let processors = looks.windows(2).map(|pair| {
         let seconds = after(pair[1].at) - after(pair[0].at);
-        (after(pair[1].at), (pair[1].processor - pair[0].processor) / seconds)
+        (
+            after(pair[1].at),
+            (pair[1].processor - pair[0].processor) / seconds,
+        )
     });
     let most = looks.iter().map(|look| look.memory).fold(0.0, f64::max);
     Course {
@@ -81,7 +89,12 @@ pub fn of(
         nodes,
         requests: sorted(own.iter().map(|call| after(call.received)).collect()),
         refused: own.iter().filter(|call| call.code == 429).count(),
-        own: sorted(by_namespace.values().map(|(first, last)| last - first).collect()),
+        own: sorted(
+            by_namespace
+                .values()
+                .map(|(first, last)| last - first)
+                .collect(),
+        ),
         evictions: sorted(evictions.iter().map(|call| after(call.received)).collect()),
         gets: felt(Question::Get),
         lists: felt(Question::List),
@@ -114,7 +127,9 @@ impl Course {
     pub fn felt(&self, samples: &[(f64, f64)]) -> [Option<f64>; 4] {
         let (first, last) = self.span();
         let of = |from: f64, until: f64| {
-            let within = samples.iter().filter(move |(at, _)| (from..until).contains(at));
+            let within = samples
+                .iter()
+                .filter(move |(at, _)| (from..until).contains(at));
             within.map(|(_, took)| *took).collect::<Vec<f64>>()
         };
         let (before, during) = (of(-10.0, 0.0), of(first, last));

@@ -18,8 +18,8 @@ use spot_interrupt_handler::plan::{Planner, Policy};
 use spot_interrupt_handler::report::{Base, Configuration, Level, Line, Outlet, Reporter};
 use spot_interrupt_handler::sim::stage::Stage;
 
-pub use queues::{Answer, Asked};
 use queues::Queues;
+pub use queues::{Answer, Asked};
 
 /// 2027-01-15T08:00:00Z.
 const DAY: WallTime = WallTime::from_millis(1_800_000_000_000);

@@ -84,14 +84,21 @@ async fn interrupt(plane: &'static ControlPlane, binary: &Path, others: usize) -
     let mark = plane.audit_mark();
     node.metadata.announce(Duration::from_secs(120));
     let seen = line_of("interruption.notice", &log).await;
-    let seen: Timestamp = seen["ts"].as_str().expect("a time").parse().expect("a time");
+    let seen: Timestamp = seen["ts"]
+        .as_str()
+        .expect("a time")
+        .parse()
+        .expect("a time");
     line_of("interruption.summary", &log).await;
     let used = process::processor_time(id) - used;
     let bytes = passed.load(Ordering::Relaxed) - bytes;
     let mut calls = plane.audit_events(mark).await;
     calls.retain(|call| call.token_node.as_deref() == Some(&node.name));
     let evictions = calls.iter().filter(|call| call.subresource == "eviction");
-    let last = evictions.map(|call| call.received).max().expect("evictions");
+    let last = evictions
+        .map(|call| call.received)
+        .max()
+        .expect("evictions");
     agent.kill().await.expect("the agent can be killed");
     Cost {
         others,
@@ -108,7 +115,9 @@ async fn line_of(event: &str, log: &Path) -> Value {
     let until = tokio::time::Instant::now() + AT_MOST;
     while tokio::time::Instant::now() < until {
         let text = std::fs::read_to_string(log).expect("a log");
-        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
         let found = lines.filter(|line: &Value| line["event"] == event).last();
         if let Some(line) = found {
             return line;

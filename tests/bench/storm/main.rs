@@ -23,14 +23,14 @@ mod drainer;
 #[path = "../figure.rs"]
 mod figure;
 #[allow(dead_code)]
+#[path = "../place.rs"]
+mod place;
+#[allow(dead_code)]
 #[path = "../process.rs"]
 mod process;
 #[allow(dead_code)]
 #[path = "../relay.rs"]
 mod relay;
-#[allow(dead_code)]
-#[path = "../place.rs"]
-mod place;
 
 // The stage is the tests' own; not all of it is needed here.
 #[allow(dead_code, unused_imports)]

@@ -54,7 +54,12 @@ pub fn storm(courses: &[Course]) {
         };
         let title = format!("{} {who}: requests a second", course.nodes);
         let up = |rate: f64| rate / most;
-        axis.panel(&mut svg, top, &title, &[(0.0, "0"), (up(most), &format!("{most:.0}"))]);
+        axis.panel(
+            &mut svg,
+            top,
+            &title,
+            &[(0.0, "0"), (up(most), &format!("{most:.0}"))],
+        );
         for (from, rate) in counted(&course.requests) {
             axis.bar(&mut svg, top, "served", from, BAR, 0.0, up(rate));
         }
@@ -62,7 +67,12 @@ pub fn storm(courses: &[Course]) {
         let up = |took: f64| {
             ((took.clamp(FASTEST, SLOWEST) / FASTEST).ln() / (SLOWEST / FASTEST).ln()).min(1.0)
         };
-        let lines = [(up(1.0), "1"), (up(10.0), "10"), (up(100.0), "100"), (up(1_000.0), "1000")];
+        let lines = [
+            (up(1.0), "1"),
+            (up(10.0), "10"),
+            (up(100.0), "100"),
+            (up(1_000.0), "1000"),
+        ];
         axis.panel(&mut svg, top, "another client's GETs, ms", &lines);
         for (asked, took) in &course.gets {
             axis.dot(&mut svg, top, *asked, up(*took));
@@ -85,21 +95,41 @@ pub fn crowd(course: &crowd::Course) {
     };
     let (served, refused) = (of(Answer::Served), of(Answer::Refused));
     let refused_at = |from: f64| {
-        let bar = refused.iter().find(|(at, _)| (*at - from).abs() < BAR / 2.0);
+        let bar = refused
+            .iter()
+            .find(|(at, _)| (*at - from).abs() < BAR / 2.0);
         bar.map_or(0.0, |(_, rate)| *rate)
     };
     let all: Vec<f64> = course.asked.iter().map(|asked| asked.at).collect();
     let most = counted(&all).iter().map(|bar| bar.1).fold(1.0, f64::max);
     let title = "requests a second: served, and in red answered 429";
-    axis.panel(&mut svg, 74.0, title, &[(0.0, "0"), (1.0, &format!("{most:.0}"))]);
+    axis.panel(
+        &mut svg,
+        74.0,
+        title,
+        &[(0.0, "0"), (1.0, &format!("{most:.0}"))],
+    );
     for (from, rate) in served {
         let low = rate / most;
         axis.bar(&mut svg, 74.0, "served", from, BAR, 0.0, low);
-        axis.bar(&mut svg, 74.0, "refused", from, BAR, low, refused_at(from) / most);
+        axis.bar(
+            &mut svg,
+            74.0,
+            "refused",
+            from,
+            BAR,
+            low,
+            refused_at(from) / most,
+        );
     }
     let nodes = count(course.crowd.nodes);
     let title = "nodes all of whose pods have been told to stop";
-    axis.panel(&mut svg, 234.0, title, &[(0.0, "0"), (1.0, &format!("{nodes}"))]);
+    axis.panel(
+        &mut svg,
+        234.0,
+        title,
+        &[(0.0, "0"), (1.0, &format!("{nodes}"))],
+    );
     let mut drained: Vec<f64> = course.drained.iter().flatten().copied().collect();
     drained.sort_by(f64::total_cmp);
     for (place, at) in drained.iter().enumerate() {
@@ -187,7 +217,16 @@ impl Axis {
     }
 
     #[allow(clippy::too_many_arguments)] // a place, a size and a colour
-    fn bar(&self, svg: &mut String, top: f64, class: &str, from: f64, wide: f64, low: f64, tall: f64) {
+    fn bar(
+        &self,
+        svg: &mut String,
+        top: f64,
+        class: &str,
+        from: f64,
+        wide: f64,
+        low: f64,
+        tall: f64,
+    ) {
         if tall <= 0.0 {
             return;
         }
@@ -206,6 +245,9 @@ impl Axis {
             return;
         }
         let (x, y) = (self.across(at), top + 12.0 + PANEL - up * PANEL);
-        let _ = writeln!(svg, "<circle class=\"felt\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"1.3\"/>");
+        let _ = writeln!(
+            svg,
+            "<circle class=\"felt\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"1.3\"/>"
+        );
     }
 }

@@ -53,7 +53,12 @@ pub async fn play(plane: &'static ControlPlane, binary: &Path, who: Who, nodes: 
         Who::Agents => {
             eprintln!("{prefix}: starting …");
             for node in &nodes {
-                drainers.push(start_agent(binary, node, &node.kubeconfig, directory.path()));
+                drainers.push(start_agent(
+                    binary,
+                    node,
+                    &node.kubeconfig,
+                    directory.path(),
+                ));
                 sleep(RHYTHM.div_f64(crate::figure::count(nodes.len()))).await;
             }
             sleep(SETTLES).await;
