@@ -68,10 +68,11 @@ async fn measure() {
         binary: mebibytes(bytes(&binary)),
         image: mebibytes(bytes(&binary) + bundle),
     };
+    let load = process::load();
     eprintln!("watching an agent to which nothing happens …");
     let idle = idle::watch(&binary).await;
     let courses = drains(&binary).await;
-    let tables = page::Tables::of(&courses, &idle, &sizes);
+    let tables = page::Tables::of(&courses, &idle, &sizes, &load);
     println!("{}\n{}", tables.drains, tables.rest);
     tables.write();
     picture::write(&courses);

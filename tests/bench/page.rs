@@ -40,9 +40,11 @@ pub struct Tables {
 }
 
 impl Tables {
-    pub fn of(courses: &Courses, idle: &Idle, sizes: &Sizes) -> Self {
+    /// `load` is that of the machine before the run.
+    pub fn of(courses: &Courses, idle: &Idle, sizes: &Sizes, load: &str) -> Self {
+        let said = format!("\nThe machine's load was {load} before this run.\n");
         Self {
-            drains: drains(courses),
+            drains: drains(courses) + &said,
             rest: rest(idle, sizes),
             beside: beside(courses),
         }

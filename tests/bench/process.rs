@@ -7,6 +7,12 @@ use std::time::Duration;
 /// What the kernel counts processor time of others in.
 const TICK: Duration = Duration::from_millis(10);
 
+/// How many threads wanted a processor in the last minute, ours among them.
+pub fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").expect("Linux");
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
 /// A field of `/proc/PID/status` that counts KiB, in MiB; none when there is no such process any more.
 pub fn mebibytes(id: u32, field: &str) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;

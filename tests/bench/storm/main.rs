@@ -85,11 +85,13 @@ async fn measure(nodes: usize) {
         .await
         .expect("Go, to build an API server");
     plane.apply_base().await;
+    let load = process::load();
     let mut courses = Vec::new();
     for who in [Who::Agents, Who::Kubectls] {
         courses.push(round::play(plane, &binary, who, nodes).await);
     }
-    tell("storms", &table::storms(&courses));
+    let said = format!("\nThe machine's load was {load} before this run.\n");
+    tell("storms", &(table::storms(&courses) + &said));
     picture::storm(&courses);
     let growth = growth::measure(plane, &binary).await;
     tell("growth", &table::growth(&growth));

@@ -227,10 +227,13 @@ impl Axis {
         low: f64,
         tall: f64,
     ) {
-        if tall <= 0.0 {
+        if tall <= 0.0 || from >= self.until {
             return;
         }
-        let (x, end) = (self.across(from), self.across(from + wide));
+        let (x, end) = (
+            self.across(from),
+            self.across((from + wide).min(self.until)),
+        );
         let y = top + 12.0 + PANEL - (low + tall) * PANEL;
         let _ = writeln!(
             svg,
