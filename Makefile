@@ -1,12 +1,16 @@
-.PHONY: test bench fleet game-day soak fuzz mutants
+.PHONY: test bench storm fleet game-day soak fuzz mutants
 
 # Every test, on a fresh machine: what a test needs is built once and cached.
 test:
 	cargo test --locked
 
-# The figures of the README, measured on this machine and printed.
+# The figures of docs/performance.md and the README, measured on this machine, printed, and written there. Ten minutes.
 bench: fleet
 	cargo test --locked --test figures
+
+# Two hundred nodes interrupted at once, against a real API server, and a thousand in virtual time. Eight minutes.
+storm:
+	cargo test --locked --test storm
 
 # The tables and the picture of docs/load-balancer.md, in virtual time.
 fleet:

@@ -1,11 +1,21 @@
-//! The figures of the README, measured and printed. Nothing is asserted: machines differ.
+//! The figures of `docs/performance.md` and the README, measured, printed and written there. Nothing is asserted: machines
+//! differ.
 //!
 //! The agent is the binary of the image, built as the Dockerfile builds it, as a process, against a real kube-apiserver
-//! with the permissions and policies that are shipped.
+//! with the permissions and policies that are shipped; beside it `kubectl drain`, and what no drainer can go below.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
+mod drain;
+mod drainer;
+mod figure;
+mod floor;
+mod idle;
+mod page;
+mod picture;
+mod place;
 mod process;
 mod relay;
+mod throttle;
 
 // The stage is the tests' own; not all of it is needed here.
 #[allow(dead_code, unused_imports)]
@@ -20,21 +30,24 @@ mod it {
 }
 use it::{agent_process, control_plane, dockerfile, log_schema, metadata, stage};
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use jiff::Timestamp;
-use serde_json::Value;
+use futures_util::{StreamExt, stream};
 
 use dockerfile::{Dockerfile, Profile};
-use stage::Stage;
+use drain::{Contender, Course, Scene, Size};
+use figure::Sizes;
 
-/// Each drain is measured so often; the table has the median and the extremes.
-const RUNS: usize = 5;
+/// Each quick drain is measured so often.
+const RUNS: usize = 3;
 
-/// How long an idle agent is watched. Its processor time is counted in hundredths of a second.
-const IDLE: Duration = Duration::from_secs(120);
+const PODS: [usize; 3] = [10, 110, 250];
+const ROUND_TRIPS: [u64; 3] = [0, 20, 100];
+
+/// What has been measured of the drains of each size.
+pub type Courses = BTreeMap<(Size, Contender), Vec<Course>>;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -42,211 +55,79 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(print_figures());
+    runtime.block_on(measure());
 }
 
-async fn print_figures() {
+async fn measure() {
     let image = Dockerfile::read();
     eprintln!("building the image's binary …");
     let binary = image.build(Profile::Release);
-    row("figure", "minimum", "median", "maximum", "aim");
-    let size = mebibytes(std::fs::metadata(&binary).expect("the binary").len());
-    one("binary, MiB", size, "");
-    let bundle = std::fs::metadata(&image.copies[0].0).map_or(0, |bundle| bundle.len());
-    one(
-        "image (binary and CA bundle), MiB",
-        size + mebibytes(bundle),
-        "12",
-    );
-    for (pods, round_trip) in [(110, 20), (110, 0), (250, 20)] {
-        drain(&binary, pods, Duration::from_millis(round_trip)).await;
-    }
-    idle(&binary).await;
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let bundle = bytes(Path::new(&image.copies[0].0));
+    let sizes = Sizes {
+        binary: mebibytes(bytes(&binary)),
+        image: mebibytes(bytes(&binary) + bundle),
+    };
+    let load = process::load();
+    eprintln!("watching an agent to which nothing happens …");
+    let idle = idle::watch(&binary).await;
+    let courses = drains(&binary).await;
+    let tables = page::Tables::of(&courses, &idle, &sizes, &load);
+    println!("{}\n{}", tables.drains, tables.rest);
+    tables.write();
+    picture::write(&courses);
 }
 
-/// Drains a node of this many pods, several times, with this much added to each round trip.
-async fn drain(binary: &Path, pods: usize, round_trip: Duration) {
-    let mut figures = Figures::default();
+/// The sizes of the drains.
+pub fn sizes() -> impl Iterator<Item = Size> {
+    PODS.into_iter().flat_map(|pods| {
+        ROUND_TRIPS.into_iter().map(move |round_trip| Size {
+            pods,
+            round_trip: Duration::from_millis(round_trip),
+            refused: 0,
+        })
+    })
+}
+
+/// A far server that is full now and then.
+pub const FULL: Size = Size {
+    pods: 110,
+    round_trip: Duration::from_millis(300),
+    refused: 10,
+};
+
+async fn drains(binary: &Path) -> Courses {
+    let mut courses = Courses::new();
     for run in 0..RUNS {
-        let name = format!("figures-{pods}-{}-{run}", round_trip.as_millis());
-        drain_once(binary, pods, round_trip, &name, &mut figures).await;
+        eprintln!("draining, {} of {RUNS} …", run + 1);
+        for size in sizes().chain([FULL]) {
+            if size.refused == 0 {
+                let scene = Scene::set(size, Contender::Floor, run).await;
+                let course = scene.by_floor().await;
+                let all = courses.entry((size, Contender::Floor)).or_default();
+                all.push(course);
+            }
+            let scene = Scene::set(size, Contender::Agent, run).await;
+            let course = scene.by_agent(binary).await;
+            let all = courses.entry((size, Contender::Agent)).or_default();
+            all.push(course);
+        }
     }
-    let what = format!("{pods} pods, {} ms:", round_trip.as_millis());
-    let aim = match (pods, round_trip.as_millis()) {
-        (110, 20) => "0.7",
-        (250, 20) => "1",
-        _ => "",
-    };
-    many(
-        &format!("{what} notice seen to cordon, s"),
-        &figures.cordon,
-        "",
-    );
-    many(
-        &format!("{what} notice seen to last eviction, s"),
-        &figures.evictions,
-        aim,
-    );
-    let most = format!("{}", pods + 12);
-    many(
-        &format!("{what} requests to the API server"),
-        &figures.requests,
-        &most,
-    );
-    many(&format!("{what} peak RSS, MiB"), &figures.memory, "");
-}
-
-#[derive(Default)]
-struct Figures {
-    cordon: Vec<f64>,
-    evictions: Vec<f64>,
-    requests: Vec<f64>,
-    memory: Vec<f64>,
-}
-
-async fn drain_once(
-    binary: &Path,
-    pods: usize,
-    round_trip: Duration,
-    name: &str,
-    figures: &mut Figures,
-) {
-    let stage = Stage::set(name).await.expect("Go, to build an API server");
-    for index in 0..pods {
-        let pod = stage.pod(&format!("web-{index}"));
-        pod.owner("apps/v1", "ReplicaSet", "web")
-            .create(&stage.admin)
-            .await;
+    eprintln!("the same by kubectl drain …");
+    let scenes: Vec<Scene> = stream::iter(sizes())
+        .then(|size| Scene::set(size, Contender::Kubectl, 0))
+        .collect()
+        .await;
+    // All at once: each sends five evictions a second, whatever the others do.
+    let drains = scenes.into_iter().map(Scene::by_kubectl);
+    let drained = futures_util::future::join_all(drains).await;
+    for (size, course) in sizes().zip(drained) {
+        courses.insert((size, Contender::Kubectl), vec![course]);
     }
-    let server: SocketAddr = stage
-        .plane
-        .server_url()
-        .trim_start_matches("https://")
-        .parse()
-        .expect("an address");
-    let relay = relay::relay(server, round_trip).await;
-    let mut agent = stage.start_build(binary, &format!("https://{relay}"));
-    agent.line_of("agent.started").await;
-    stage.metadata.announce(Duration::from_secs(120));
-    let seen = time(&agent.line_of("interruption.notice").await);
-    let summary = agent.line_of("interruption.summary").await;
-    figures.memory.push(process::mebibytes(agent.id(), "VmHWM"));
-    agent.kill().await;
-    assert_eq!(summary["pods_gone"], pods, "{summary}");
-    let calls = stage.agent_calls().await;
-    let last = |resource: &str, verb: &str| {
-        let calls = calls.iter();
-        let times = calls
-            .filter(|call| call.verb == verb && call.resource == resource)
-            .map(|call| call.received.as_millisecond());
-        seconds(times.max().expect("a call") - seen.as_millisecond())
-    };
-    figures.cordon.push(last("nodes", "patch"));
-    figures.evictions.push(last("pods", "create"));
-    figures.requests.push(count(calls.len()));
-}
-
-/// An agent to which nothing happens.
-async fn idle(binary: &Path) {
-    let stage = Stage::set("figures-idle")
-        .await
-        .expect("Go, to build an API server");
-    let begins = Instant::now();
-    let mut agent = stage.start_build(binary, stage.plane.server_url());
-    agent.line_of("agent.started").await;
-    one(
-        "start to first poll answered, ms",
-        begins.elapsed().as_secs_f64() * 1e3,
-        "",
-    );
-    // What the start has cost is not what idling costs.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let requests = stage.metadata.requests().len();
-    let used = process::processor_time(agent.id());
-    tokio::time::sleep(IDLE).await;
-    let used = process::processor_time(agent.id()) - used;
-    let requests = stage.metadata.requests().len() - requests;
-    let polls = IDLE.as_secs_f64() / 5.0;
-    one(
-        "idle: requests to the API server",
-        count(stage.agent_calls().await.len()),
-        "0",
-    );
-    one(
-        "idle: requests to the metadata service per poll",
-        count(requests) / polls,
-        "1",
-    );
-    one(
-        "idle: RSS, MiB",
-        process::mebibytes(agent.id(), "VmRSS"),
-        "10",
-    );
-    let day = Duration::from_secs(86_400).as_secs_f64() / IDLE.as_secs_f64();
-    one(
-        "idle: processor time in a day, s",
-        used.as_secs_f64() * day,
-        "2",
-    );
-    agent.kill().await;
-    let address = stage.metadata.url.trim_start_matches("http://");
-    let address: SocketAddr = address.parse().expect("an address");
-    let bare = tokio::task::spawn_blocking(move || process::bare_poll(address, 24));
-    let bare = bare.await.expect("no panic").as_secs_f64() * 86_400.0 / 5.0;
-    one("bare sockets in the agent's place: the same, s", bare, "");
-}
-
-fn time(line: &Value) -> Timestamp {
-    line["ts"]
-        .as_str()
-        .expect("a time")
-        .parse()
-        .expect("a time")
-}
-
-#[allow(clippy::cast_precision_loss)] // a few seconds in milliseconds
-fn seconds(millis: i64) -> f64 {
-    millis as f64 / 1e3
-}
-
-#[allow(clippy::cast_precision_loss)] // a few hundred
-fn count(number: usize) -> f64 {
-    number as f64
+    courses
 }
 
 #[allow(clippy::cast_precision_loss)] // a few million bytes
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / (1_024.0 * 1_024.0)
-}
-
-fn one(figure: &str, value: f64, aim: &str) {
-    row(figure, "", &number(value), "", aim);
-}
-
-fn many(figure: &str, values: &[f64], aim: &str) {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let [first, .., last] = values[..] else {
-        panic!("several runs");
-    };
-    let median = values[values.len() / 2];
-    row(figure, &number(first), &number(median), &number(last), aim);
-}
-
-fn number(value: f64) -> String {
-    if value.fract() == 0.0 {
-        format!("{value}")
-    } else {
-        format!("{value:.2}")
-    }
-}
-
-fn row(figure: &str, minimum: &str, median: &str, maximum: &str, aim: &str) {
-    println!("| {figure:<52} | {minimum:>7} | {median:>7} | {maximum:>7} | {aim:>4} |");
-    if figure == "figure" {
-        println!(
-            "|{:-<54}|{:->9}|{:->9}|{:->9}|{:->6}|",
-            "", ":", ":", ":", ":"
-        );
-    }
 }

@@ -33,6 +33,7 @@ mod moto;
 mod newcomer;
 mod operations;
 mod outage;
+mod performance;
 mod picture;
 mod scripted;
 mod seeds;

@@ -75,6 +75,21 @@ impl Stage {
         AgentProcess::start_build(program, &kubeconfig, &self.flags())
     }
 
+    /// The same with a kubeconfig of its own, and more flags.
+    pub fn start_build_at(
+        &self,
+        program: &Path,
+        kubeconfig: &Path,
+        flags: &[&str],
+    ) -> AgentProcess {
+        AgentProcess::start_build(program, kubeconfig, &[&self.flags()[..], flags].concat())
+    }
+
+    /// The bearer token of the agent.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     fn flags(&self) -> [&str; 6] {
         [
             "--node-name",

@@ -148,6 +148,8 @@ struct Line {
 
 #[derive(Deserialize)]
 struct User {
+    /// Empty for whoever was not recognised, and answered 401.
+    #[serde(default)]
     username: String,
     #[serde(default)]
     extra: Extra,
