@@ -14,6 +14,12 @@ use tokio::time::Instant;
 
 use crate::plan::time::{Moment, Now, WallTime};
 
+/// Two readings take less than a microsecond, unless somebody else gets the processor in between.
+const LONGEST_READING: Duration = Duration::from_millis(10);
+
+/// A machine that never lets two readings follow each other has worse troubles.
+const MOST_READINGS: u32 = 5;
+
 /// A pair of clocks that run at the same speed: a monotonic one and one on the wall.
 #[derive(Clone, Debug)]
 pub struct Clock {
@@ -101,15 +107,24 @@ impl Clock {
         }
     }
 
-    /// Reads both clocks.
+    /// Reads both clocks, and again when a busy machine has let so much time pass between the two readings that they do
+    /// not belong together: it would look as if the machine had slept.
     #[must_use]
     pub fn now(&self) -> Now {
-        let elapsed = Instant::now()
-            .saturating_duration_since(self.started)
-            .mul_f64(self.speed);
-        Now {
-            at: Moment::after_origin(elapsed),
-            wall: self.wall.read(elapsed, self.speed),
+        let mut readings = 1;
+        loop {
+            let begins = Instant::now();
+            let elapsed = begins
+                .saturating_duration_since(self.started)
+                .mul_f64(self.speed);
+            let now = Now {
+                at: Moment::after_origin(elapsed),
+                wall: self.wall.read(elapsed, self.speed),
+            };
+            if begins.elapsed() < LONGEST_READING || readings == MOST_READINGS {
+                return now;
+            }
+            readings += 1;
         }
     }
 
