@@ -32,7 +32,7 @@ const WITHIN: Duration = Duration::from_secs(1);
 
 const WARNING: Duration = Duration::from_secs(120);
 
-/// Agents poll in rhythms of their own, spread over this.
+/// Agents poll once in this time, and are started over as long.
 const RHYTHM: Duration = Duration::from_secs(5);
 
 /// What is interrupted.
@@ -84,7 +84,7 @@ impl Crowd {
         };
         let stages: Vec<Arc<Stage>> = (0..self.nodes)
             .map(|index| {
-                // Neither in the order of their rhythms nor in that of their names.
+                // Neither in the order of their starts nor in that of their names.
                 let notice = NOTICE + part(WITHIN, index * 7 % self.nodes);
                 node::stage(index, self, notice, clock.clone())
             })

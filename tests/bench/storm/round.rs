@@ -16,7 +16,7 @@ use crate::node::{self, Node};
 use crate::probe::Probe;
 use crate::server::Looking;
 
-/// Agents poll in rhythms of their own, spread over this.
+/// Agents poll once in this time; they are started over as long.
 const RHYTHM: Duration = Duration::from_secs(5);
 
 /// What they do at their start is over then.
