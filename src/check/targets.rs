@@ -6,9 +6,11 @@ use super::finding::Section;
 use super::{Check, Registrations};
 use crate::balancer::GroupDescription;
 use crate::plan::Discover;
-use crate::plan::action::{Failure, FailureKind, MachineIdentity, Ports, Target, TargetState};
-use crate::plan::binding::{BalancerKind, BindingApi, TargetId};
-use crate::plan::discovery::{Front, groups_behind};
+use crate::plan::action::{
+    Failure, FailureKind, Finding, Inquiry, MachineIdentity, Ports, Target, TargetState,
+};
+use crate::plan::binding::{BalancerKind, BindingApi, ListedGroup, TargetId};
+use crate::plan::discovery::{Front, TagSearch, groups_behind};
 use crate::plan::id::{InstanceId, TargetGroupArn};
 use crate::plan::node::NodeView;
 use crate::plan::targets::ConfiguredGroup;
@@ -28,10 +30,6 @@ impl Check<'_> {
         let groups = groups_behind(&self.subject.policy, front);
         if groups.is_empty() {
             self.note(Section::Targets, "no target group is named or found");
-        }
-        if self.subject.policy.discover.contains(&Discover::Tag) {
-            let text = "groups with a tag are found by the agent when it starts: see its lines targets.resolved";
-            self.note(Section::Targets, text);
         }
         for group in groups {
             let Some(targets) = self.registrations(&group, identity).await else {
@@ -66,6 +64,11 @@ impl Check<'_> {
                 }
             }
         }
+        if policy.discover.contains(&Discover::Tag) {
+            front.tagged = self.tagged().await;
+            front.group_tags.clone_from(&self.subject.policy.group_tags);
+        }
+        let has_groups = has_groups || !front.tagged.is_empty();
         if has_groups || front.bindings.values().any(|bindings| !bindings.is_empty()) {
             match self.within(ports.cluster.services()).await {
                 Ok(services) => front.services = services,
@@ -76,6 +79,44 @@ impl Check<'_> {
             }
         }
         front
+    }
+
+    /// The groups of the account that carry a tag.
+    async fn tagged(&mut self) -> Vec<ListedGroup> {
+        let mut search = TagSearch::of(&self.subject.policy);
+        let ports = self.ports;
+        while let Some(inquiry) = search.next_inquiry() {
+            let answer = match &inquiry {
+                Inquiry::Groups(from) => {
+                    let page = self.within(ports.balancer.groups(from.as_ref())).await;
+                    page.map(|(groups, next)| Finding::Groups(groups, next))
+                }
+                Inquiry::Tags(groups) => {
+                    let tags = self.within(ports.balancer.tags(groups)).await;
+                    tags.map(Finding::Tags)
+                }
+                Inquiry::Bindings(_) | Inquiry::Services => break,
+            };
+            match answer {
+                Ok(finding) => search.take(&finding),
+                Err(failure) if failure.kind == FailureKind::NotFound && search.is_reading() => {
+                    search.take_absence();
+                }
+                Err(failure) => {
+                    let text = format!("groups with a tag cannot be looked for: {failure}");
+                    self.warn(Section::Targets, text);
+                    break;
+                }
+            }
+        }
+        let found = search.found().to_vec();
+        let names: Vec<&str> = found.iter().map(|group| short(&group.arn)).collect();
+        let text = match names[..] {
+            [] => "no target group carries a tag that is looked for".to_owned(),
+            _ => format!("found by their tags: {}", names.join(", ")),
+        };
+        self.note(Section::Targets, text);
+        found
     }
 
     async fn registrations(

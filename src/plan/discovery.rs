@@ -3,13 +3,17 @@
 //! It is found out at the start, long before it is needed, and again when a notice comes. What is known is used at once,
 //! and what is learnt later joins it.
 
+mod tags;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use self::tags::TagSearch;
+
 use super::action::{Failure, FailureKind, Finding, Inquiry, Outcome, Ports, Request};
 use super::binding::{
-    Account, BalancerKind, Binding, BindingApi, GroupTag, Labels, ListedGroup, Marker,
-    NamespacedName, Service, TargetId, TargetType,
+    Account, BalancerKind, Binding, BindingApi, GroupTag, Labels, ListedGroup, NamespacedName,
+    Service, TargetId, TargetType,
 };
 use super::fact::{Fact, SkipReason, Source, TargetFact, TargetNews};
 use super::id::{InstanceId, TargetGroupArn};
@@ -97,7 +101,7 @@ pub(super) enum Care {
 pub(super) struct Discovery {
     configured: Vec<ConfiguredGroup>,
     discover: BTreeSet<Discover>,
-    tags: Tags,
+    tags: TagSearch,
     bindings: BTreeMap<BindingApi, Vec<Binding>>,
     /// In the order of their names.
     services: Option<Vec<Service>>,
@@ -108,29 +112,6 @@ pub(super) struct Discovery {
     told: BTreeSet<(TargetGroupArn, TargetId)>,
     warned: BTreeSet<Source>,
 }
-
-/// The way from the account's target groups to those with a tag: page by page, then twenty at a time.
-#[derive(Debug)]
-struct Tags {
-    wanted: Vec<GroupTag>,
-    step: TagStep,
-    pages: u32,
-    unread: Vec<ListedGroup>,
-    /// So many of the next are asked for one by one: one of them is gone, which fails a call about all.
-    singly: usize,
-    found: Vec<ListedGroup>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum TagStep {
-    Listing(Option<Marker>),
-    Reading,
-    Done,
-}
-
-/// A listing of more pages than this is going round in circles: an account has 3,000 target groups, 400 to the page, and
-/// may have been given ten times as many.
-const MOST_PAGES: u32 = 75;
 
 impl Discovery {
     /// Begins to look, unless there is nothing to look for.
@@ -155,14 +136,7 @@ impl Discovery {
         Self {
             configured: policy.groups.clone(),
             discover: policy.discover.clone(),
-            tags: Tags {
-                wanted: policy.group_tags.clone(),
-                step: TagStep::Listing(None),
-                pages: 0,
-                unread: Vec::new(),
-                singly: 0,
-                found: Vec::new(),
-            },
+            tags: TagSearch::of(policy),
             bindings: BTreeMap::new(),
             services: None,
             services_age: Age::Fresh,
@@ -190,7 +164,7 @@ impl Discovery {
         self.services_age = Age::Stale;
         self.failures.clear();
         for topic in self.topics() {
-            if topic != Topic::Groups || self.tags.step != TagStep::Done {
+            if topic != Topic::Groups || !self.tags.is_done() {
                 self.ask(topic, agenda, now);
             }
         }
@@ -234,10 +208,9 @@ impl Discovery {
                 self.services_age = Age::Fresh;
                 Inquiry::Services
             }
-            Topic::Groups => match &self.tags.step {
-                TagStep::Listing(from) => Inquiry::Groups(from.clone()),
-                TagStep::Reading => Inquiry::Tags(self.tags.next_to_read()),
-                TagStep::Done => return,
+            Topic::Groups => match self.tags.next_inquiry() {
+                Some(inquiry) => inquiry,
+                None => return,
             },
         };
         agenda.attempt(
@@ -281,12 +254,8 @@ impl Discovery {
             (Topic::Services, Finding::Services(services)) => {
                 self.services = Some(by_name(services.clone()));
             }
-            (Topic::Groups, Finding::Groups(groups, next)) => {
-                self.tags.take_page(groups, next.clone());
-                self.go_on_with_tags(agenda, now);
-            }
-            (Topic::Groups, Finding::Tags(tags)) => {
-                self.tags.take_tags(tags);
+            (Topic::Groups, Finding::Groups(..) | Finding::Tags(_)) => {
+                self.tags.take(finding);
                 self.go_on_with_tags(agenda, now);
             }
             // An answer to another question than the one that was asked.
@@ -302,7 +271,7 @@ impl Discovery {
     }
 
     fn go_on_with_tags(&mut self, agenda: &mut Agenda, now: Moment) {
-        if self.tags.step == TagStep::Done {
+        if self.tags.is_done() {
             self.ask_for_services(agenda, now);
         } else {
             self.ask(Topic::Groups, agenda, now);
@@ -311,7 +280,7 @@ impl Discovery {
 
     /// The Services tell the node ports of bindings, and which pods must not go before their targets.
     fn ask_for_services(&mut self, agenda: &mut Agenda, now: Moment) {
-        let is_led_to = self.own_bindings().next().is_some() || !self.tags.found.is_empty();
+        let is_led_to = self.own_bindings().next().is_some() || !self.tags.found().is_empty();
         let task = Task::Discover(Topic::Services);
         let is_wanted = self.services.is_none() || self.services_age == Age::Stale;
         if is_led_to && is_wanted && !agenda.is_open(&task) {
@@ -331,7 +300,7 @@ impl Discovery {
         now: Moment,
     ) {
         match (failure.kind, topic) {
-            (FailureKind::NotFound, Topic::Groups) if self.tags.step == TagStep::Reading => {
+            (FailureKind::NotFound, Topic::Groups) if self.tags.is_reading() => {
                 self.tags.take_absence();
                 self.go_on_with_tags(agenda, now);
                 return;
@@ -376,7 +345,7 @@ impl Discovery {
             Topic::Services => {
                 self.services.get_or_insert_default();
             }
-            Topic::Groups => self.tags.step = TagStep::Done,
+            Topic::Groups => self.tags.give_up(),
         }
     }
 
@@ -411,7 +380,7 @@ impl Discovery {
 
     fn keep_warm(&self, agenda: &mut Agenda, now: Moment) {
         let is_needed = !self.configured.is_empty()
-            || !self.tags.found.is_empty()
+            || !self.tags.found().is_empty()
             || self.own_bindings().next().is_some();
         if is_needed && !self.is_urgent() && !agenda.is_open(&Task::Warm) {
             Self::warm(agenda, now);
@@ -490,7 +459,7 @@ impl Discovery {
                 known.join(self.bound(api, binding, &target));
             }
         }
-        for group in &self.tags.found {
+        for group in self.tags.found() {
             let tagged = KnownGroup {
                 arn: group.arn.clone(),
                 target: target.clone(),
@@ -602,6 +571,10 @@ pub struct Front {
     pub services: Vec<Service>,
     /// The node's labels, if they are known.
     pub node_labels: Option<Labels>,
+    /// The groups that carry a tag that is looked for.
+    pub tagged: Vec<ListedGroup>,
+    /// The tags that are looked for.
+    pub group_tags: Vec<GroupTag>,
 }
 
 impl Front {
@@ -613,21 +586,24 @@ impl Front {
                 Finding::Bindings(self.bindings.get(api).cloned().unwrap_or_default())
             }
             Inquiry::Services => Finding::Services(self.services.clone()),
-            Inquiry::Groups(_) => Finding::Groups(Vec::new(), None),
-            Inquiry::Tags(_) => Finding::Tags(Vec::new()),
+            Inquiry::Groups(_) => Finding::Groups(self.tagged.clone(), None),
+            Inquiry::Tags(groups) => {
+                let carried = |group: &TargetGroupArn| (group.clone(), self.group_tags.clone());
+                Finding::Tags(groups.iter().map(carried).collect())
+            }
         };
         Outcome::Found(finding)
     }
 }
 
-/// The target groups that an interruption of a node behind this front would be about, without those that only a tag
-/// tells.
+/// The target groups that an interruption of a node behind this front would be about.
 #[must_use]
 pub fn groups_behind(policy: &Policy, front: &Front) -> Vec<ConfiguredGroup> {
     let discovery = Discovery {
         bindings: front.bindings.clone(),
         services: Some(by_name(front.services.clone())),
         node_labels: front.node_labels.clone(),
+        tags: TagSearch::which_found(front.tagged.clone()),
         ..Discovery::of(policy)
     };
     // Whichever instance it is: all of them have the same.
@@ -687,60 +663,6 @@ impl KnownGroup {
             },
             source: self.source,
             binding: self.binding.clone(),
-        }
-    }
-}
-
-impl Tags {
-    fn take_page(&mut self, groups: &[ListedGroup], next: Option<Marker>) {
-        let on_nodes = groups
-            .iter()
-            .filter(|group| group.target_type == TargetType::Instance);
-        self.unread.extend(on_nodes.cloned());
-        self.pages += 1;
-        let goes_round = next.is_some() && self.step == TagStep::Listing(next.clone());
-        self.step = match next {
-            Some(next) if !goes_round && self.pages < MOST_PAGES => TagStep::Listing(Some(next)),
-            Some(_) | None if self.unread.is_empty() => TagStep::Done,
-            Some(_) | None => TagStep::Reading,
-        };
-    }
-
-    fn batch(&self) -> usize {
-        match self.singly {
-            0 => Inquiry::GROUPS_PER_CALL,
-            _ => 1,
-        }
-    }
-
-    /// One of the groups that were asked for is not there any more.
-    fn take_absence(&mut self) {
-        let asked = self.unread.len().min(self.batch());
-        if asked > 1 {
-            self.singly = asked;
-        } else {
-            self.take_tags(&[]);
-        }
-    }
-
-    fn next_to_read(&self) -> Vec<TargetGroupArn> {
-        let next = self.unread.iter().take(self.batch());
-        next.map(|group| group.arn.clone()).collect()
-    }
-
-    fn take_tags(&mut self, tags: &[(TargetGroupArn, Vec<GroupTag>)]) {
-        let read = self.unread.len().min(self.batch());
-        self.singly = self.singly.saturating_sub(1);
-        for group in self.unread.drain(..read) {
-            let carries = |(arn, carried): &(TargetGroupArn, Vec<GroupTag>)| {
-                *arn == group.arn && self.wanted.iter().any(|tag| carried.contains(tag))
-            };
-            if tags.iter().any(carries) {
-                self.found.push(group);
-            }
-        }
-        if self.unread.is_empty() {
-            self.step = TagStep::Done;
         }
     }
 }

@@ -3,10 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
+use spot_interrupt_handler::clock::Clock;
+use spot_interrupt_handler::plan::binding::TargetId;
+use spot_interrupt_handler::plan::id::{InstanceId, TargetGroupArn};
+use spot_interrupt_handler::sim::balancer::{Group, Registration, TargetKey};
+use spot_interrupt_handler::sim::loopback::Loopback;
+use spot_interrupt_handler::sim::scenario::Scenario;
+use spot_interrupt_handler::sim::stage::Stage as SimulatedStage;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -172,7 +180,7 @@ async fn what_a_rehearsal_foretells_is_what_a_drain_then_does_and_it_changes_not
 
     let mut agent = stage.start_agent();
     agent.line_of("agent.started").await;
-    stage.metadata.announce(std::time::Duration::from_secs(35));
+    stage.metadata.announce(Duration::from_secs(35));
     agent.line_of("interruption.summary").await;
     let mut done: BTreeMap<String, String> = BTreeMap::new();
     for (event, fate) in [
@@ -190,6 +198,62 @@ async fn what_a_rehearsal_foretells_is_what_a_drain_then_does_and_it_changes_not
     assert_eq!(done, foretold);
     assert_eq!(stage.pods_left().await, ["cni-0"]);
     agent.kill().await;
+}
+
+/// A load balancer on loopback with two groups, of which one carries the tag and this instance.
+async fn account() -> (Arc<SimulatedStage>, Loopback) {
+    let clock = Clock::real();
+    let mut world = Scenario::bare().expect("a scenario").world(clock.now().at);
+    let target = TargetKey {
+        id: TargetId::Instance(InstanceId::new("i-0123456789abcdef0")),
+        port: 30_080,
+    };
+    for name in ["cart", "web"] {
+        let group = Group {
+            default_port: 80,
+            deregistration_delay: Duration::from_secs(60),
+            targets: [(target.clone(), Registration::Healthy)].into(),
+        };
+        world.balancer.add_group(group_named(name), group);
+    }
+    let tag = ("interrupt-handler/enabled", "true");
+    world.balancer.tag(group_named("web"), tag.0, tag.1);
+    let stage = SimulatedStage::new(world, clock);
+    let servers = Loopback::serve(&stage).await.expect("free ports");
+    (stage, servers)
+}
+
+fn group_named(name: &str) -> TargetGroupArn {
+    let text = ARN.replace("/web/", &format!("/{name}/"));
+    TargetGroupArn::parse(&text).expect("an ARN")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_that_carry_the_tag_are_shown_with_what_they_hold_of_this_instance() {
+    let Some(stage) = Stage::set("tagged").await else {
+        return;
+    };
+    let (_account, servers) = account().await;
+    let url = format!("http://{}", servers.balancer);
+    let variables = [
+        ("AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", url.as_str()),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "eu-west-1"),
+    ];
+    let flags = [flags(&stage), vec!["--discover", "tag", "--output", "json"]].concat();
+    let found = read(&check(stage.kubeconfig(), &flags, &variables).await);
+    let notes = findings(&found, "note");
+    assert!(
+        notes.contains(&"targets: found by their tags: web".to_owned()),
+        "{found:#}"
+    );
+    let held = findings(&found, "ok");
+    assert!(
+        held.contains(&"targets: web: port 30080 registered".to_owned()),
+        "{found:#}"
+    );
+    assert!(!held.iter().any(|text| text.contains("cart")), "{found:#}");
 }
 
 fn assert_the_answers_are_told(foretold: &Value) {
@@ -280,7 +344,7 @@ async fn the_page_about_operations_shows_what_a_rehearsal_and_a_node_say() {
 
     let mut agent = stage.start_agent();
     agent.line_of("agent.started").await;
-    stage.metadata.announce(std::time::Duration::from_secs(35));
+    stage.metadata.announce(Duration::from_secs(35));
     agent.line_of("interruption.summary").await;
     agent.terminate().await;
     agent.exit_code().await;

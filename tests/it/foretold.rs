@@ -176,7 +176,7 @@ async fn question(setting: &Setting) -> Question {
         front: Front {
             bindings: [(BindingApi::Controller, setting.front.bindings())].into(),
             services: setting.front.services(),
-            node_labels: None,
+            ..Front::default()
         },
         wall: clock.now().wall,
     }
