@@ -155,10 +155,12 @@ impl Wall {
     fn read(&self, elapsed: Duration, speed: f64) -> WallTime {
         match self {
             Self::System { at_start } => {
-                let since_start = SystemTime::now()
-                    .duration_since(*at_start)
-                    .map_or(Duration::ZERO, |elapsed| elapsed.mul_f64(speed));
-                wall_time(*at_start) + since_start
+                let start = wall_time(*at_start);
+                match SystemTime::now().duration_since(*at_start) {
+                    Ok(elapsed) => start + elapsed.mul_f64(speed),
+                    // It was set back to before the start.
+                    Err(error) => start - error.duration().mul_f64(speed),
+                }
             }
             Self::Simulated {
                 at_start,

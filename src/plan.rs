@@ -366,8 +366,10 @@ impl Planner {
     fn next_poll(&self, now: Now) -> Moment {
         let interval = self.policy.poll_interval;
         // A clock that is being corrected may have had it asked just before its time.
-        let earliest = (self.last_poll + interval / POLLS_APART).max(now.at);
-        earliest + (now.wall + earliest.since(now.at)).until_next(interval)
+        let earliest = self.last_poll + interval / POLLS_APART;
+        let wall = now.wall + earliest.since(now.at) - now.at.since(earliest);
+        // Its time may have come while the last one was waited for.
+        (earliest + wall.until_next(interval)).max(now.at)
     }
 
     fn identify(&mut self, now: Moment) {

@@ -112,6 +112,7 @@ impl Check<'_> {
         let found = search.found().to_vec();
         let names: Vec<&str> = found.iter().map(|group| short(&group.arn)).collect();
         let text = match names[..] {
+            [] if search.next_inquiry().is_some() => return found,
             [] => "no target group carries a tag that is looked for".to_owned(),
             _ => format!("found by their tags: {}", names.join(", ")),
         };

@@ -644,8 +644,11 @@ impl Known {
         if twin.care == Care::Ours {
             twin.care = group.care;
         }
-        // One Service each: the group holds both ports. But a port that the operator named stays the only one.
-        let is_named = twin.source == Source::Arn && matches!(twin.ports, Ports::Only(_));
+        // One Service each, or named twice: the group holds both ports. But a port that the operator named alone stays
+        // the only one.
+        let is_named = twin.source == Source::Arn
+            && group.source != Source::Arn
+            && matches!(twin.ports, Ports::Only(_));
         if twin.ports != group.ports && !is_named {
             twin.ports = Ports::All;
         }

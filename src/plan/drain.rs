@@ -649,8 +649,10 @@ impl Drain {
             | Course::Answered { .. }
             | Course::Stopping { .. } => {}
         }
+        let ended_by_itself =
+            pod.view.progress == PodProgress::Finished && pod.view.termination.is_none();
         pod.handle_gone(self.first_seen, agenda, now);
-        if self.calling.remove(uid) {
+        if self.calling.remove(uid) && !ended_by_itself {
             self.hear_of_its_end(uid, agenda, now);
         }
         self.held.remove(uid);

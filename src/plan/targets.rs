@@ -181,6 +181,7 @@ impl Targets {
     pub(super) fn tighten(&mut self, deadline: Moment, agenda: &mut Agenda, now: Moment) {
         self.terms.deadline = deadline;
         self.pace.tighten(self.terms.last_call());
+        self.fill_calls(agenda, now);
         self.wait_for_controller(agenda, now);
     }
 
@@ -384,7 +385,7 @@ impl Targets {
             Next::Now => self.ready.push_front(index),
             Next::After(wait) => {
                 // What was acknowledged may be looked at to the end.
-                let limit = if group.step == Step::Look && group.deregistrations > 0 {
+                let limit = if group.step == Step::Look && group.is_acknowledged {
                     self.terms.deadline
                 } else {
                     self.terms.last_call()

@@ -106,7 +106,7 @@ impl ControllerWatch {
     /// Whether the controller's work on this binding surely began when the node carried the label. A call that is
     /// throttled can take it any time, and then it has been seen at work.
     pub(super) fn word(&mut self, binding: &Binding) -> Word {
-        let was_at_work = self.at_work.remove(&binding.name);
+        let was_at_work = self.at_work.contains(&binding.name);
         match binding.checkpoint {
             Some(checkpoint) if checkpoint > self.begun_wall + WORK_UNDER_WAY && !was_at_work => {
                 Word::Good
@@ -119,6 +119,7 @@ impl ControllerWatch {
     pub(super) fn dismiss(&mut self, binding: &NamespacedName) {
         if let Some(checkpoint) = self.moved.get(binding) {
             self.dismissed.insert(binding.clone(), *checkpoint);
+            self.at_work.remove(binding);
         }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Group {
     pub(super) step: Step,
     /// Deregistrations sent.
     pub(super) deregistrations: u32,
+    /// Whether the last one was accepted, and nothing seen since that says otherwise.
+    pub(super) is_acknowledged: bool,
     failures: u32,
     has_renewed_credentials: bool,
     /// The ports that have ended, and how.
@@ -85,6 +87,7 @@ impl Group {
             known,
             step: Step::Look,
             deregistrations: 0,
+            is_acknowledged: false,
             failures: 0,
             has_renewed_credentials: false,
             settled: BTreeMap::new(),
@@ -209,6 +212,7 @@ impl Group {
                 self.settled.remove(&Some(*port));
             }
             self.ended = None;
+            self.is_acknowledged = false;
             self.step = Step::Deregister(registered);
             return Next::Now;
         }
@@ -273,6 +277,7 @@ impl Group {
             self.end(Step::Settled, now);
             return Next::Nothing;
         }
+        self.is_acknowledged = true;
         self.step = Step::Look;
         Next::After(
             agenda
@@ -377,6 +382,8 @@ impl Group {
                 self.leave_out(terms, agenda, now);
                 Next::Spared
             }
+            // What was accepted needs no turn: only a look that says so is missing.
+            Step::Look if self.is_acknowledged => Next::After(agenda.jitter().up_to(LONGEST_WAIT)),
             Step::LeftToController
             | Step::Look
             | Step::Deregister(_)

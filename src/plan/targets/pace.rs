@@ -44,9 +44,10 @@ impl Pace {
         }
     }
 
-    /// The deadline has moved closer.
-    pub(super) const fn tighten(&mut self, last: Moment) {
+    /// The deadline has moved closer, and the next turn with it.
+    pub(super) fn tighten(&mut self, last: Moment) {
         self.last = last;
+        self.next = self.next.min(last);
     }
 
     /// When the next one may ask.
