@@ -442,9 +442,7 @@ impl Discovery {
         let mut known = Known::default();
         let target = TargetId::Instance(instance.clone());
         for configured in &self.configured {
-            let place = known.groups.len();
-            known.places.entry(configured.arn.clone()).or_insert(place);
-            known.groups.push(KnownGroup {
+            known.join(KnownGroup {
                 arn: configured.arn.clone(),
                 target: target.clone(),
                 ports: configured.ports,

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::controller::ControllerWatch;
-use self::group::{Group, Next, Step, Word};
+use self::group::{Acknowledgement, Group, Next, Step, Word};
 use self::pace::{Pace, Turn};
 use super::action::{Outcome, Ports, Request};
 use super::binding::{Binding, BindingApi, NamespacedName, Settling, TargetId};
@@ -385,7 +385,8 @@ impl Targets {
             Next::Now => self.ready.push_front(index),
             Next::After(wait) => {
                 // What was acknowledged may be looked at to the end.
-                let limit = if group.step == Step::Look && group.is_acknowledged {
+                let limit = if group.step == Step::Look && group.last_one == Acknowledgement::Given
+                {
                     self.terms.deadline
                 } else {
                     self.terms.last_call()

@@ -23,8 +23,7 @@ pub(super) struct Group {
     pub(super) step: Step,
     /// Deregistrations sent.
     pub(super) deregistrations: u32,
-    /// Whether the last one was accepted, and nothing seen since that says otherwise.
-    pub(super) is_acknowledged: bool,
+    pub(super) last_one: Acknowledgement,
     failures: u32,
     has_renewed_credentials: bool,
     /// The ports that have ended, and how.
@@ -70,6 +69,13 @@ pub(super) enum Step {
     Failed,
 }
 
+/// Whether the last deregistration was accepted, and nothing seen since that says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acknowledgement {
+    Missing,
+    Given,
+}
+
 /// What a group needs next.
 pub(super) enum Next {
     Now,
@@ -87,7 +93,7 @@ impl Group {
             known,
             step: Step::Look,
             deregistrations: 0,
-            is_acknowledged: false,
+            last_one: Acknowledgement::Missing,
             failures: 0,
             has_renewed_credentials: false,
             settled: BTreeMap::new(),
@@ -212,7 +218,7 @@ impl Group {
                 self.settled.remove(&Some(*port));
             }
             self.ended = None;
-            self.is_acknowledged = false;
+            self.last_one = Acknowledgement::Missing;
             self.step = Step::Deregister(registered);
             return Next::Now;
         }
@@ -277,7 +283,7 @@ impl Group {
             self.end(Step::Settled, now);
             return Next::Nothing;
         }
-        self.is_acknowledged = true;
+        self.last_one = Acknowledgement::Given;
         self.step = Step::Look;
         Next::After(
             agenda
@@ -383,7 +389,9 @@ impl Group {
                 Next::Spared
             }
             // What was accepted needs no turn: only a look that says so is missing.
-            Step::Look if self.is_acknowledged => Next::After(agenda.jitter().up_to(LONGEST_WAIT)),
+            Step::Look if self.last_one == Acknowledgement::Given => {
+                Next::After(agenda.jitter().up_to(LONGEST_WAIT))
+            }
             Step::LeftToController
             | Step::Look
             | Step::Deregister(_)

@@ -6,6 +6,7 @@ use super::stage::{
 };
 use crate::plan::Policy;
 use crate::plan::action::{FailureKind, Freshness, Outcome, Request, Route};
+use crate::plan::pod::{PodProgress, PodView};
 
 fn two_at_once() -> Policy {
     Policy {
@@ -111,6 +112,18 @@ fn a_probe_whose_pod_is_gone_before_the_answer_ends_the_silence_too() {
     assert_eq!(lists(&stage), 0);
     stage.forward_to(9.5);
     assert_eq!(names(&stage), ["c", "b"]);
+}
+
+#[test]
+fn a_probe_whose_pod_has_ended_by_itself_says_nothing_of_the_server() {
+    let mut stage = begun();
+    stage.forward_to(8.5);
+    assert_eq!(names(&stage), ["b", "a"]);
+    stage.watch(seen(PodView {
+        progress: PodProgress::Finished,
+        ..pod("a", 30)
+    }));
+    assert_eq!(names(&stage), ["b"]);
 }
 
 #[test]

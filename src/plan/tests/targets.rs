@@ -221,6 +221,47 @@ fn a_throttled_group_has_its_last_turn_within_the_last_quarter_of_a_second() {
 }
 
 #[test]
+fn an_accepted_deregistration_whose_look_is_throttled_is_looked_at_to_the_end_and_has_not_failed() {
+    let look = describe(Ports::Only(31080));
+    let mut stage = Stage::interrupted(with_group(Ports::Only(31080)), 20.0);
+    stage.answer(
+        &look,
+        Outcome::Targets(vec![target(31080, TargetState::Registered)]),
+    );
+    stage.answer(&deregister(&[31080]), Outcome::Done);
+    let mut looks = 0;
+    // The deadline is at 25 s, and no deregistration begins after 20 s.
+    while stage.at < 21.0 {
+        if calls(&stage) == [&look] {
+            looks += 1;
+            stage.answer(&look, throttled());
+        } else {
+            stage.forward_to_next_due();
+        }
+    }
+    assert!(looks > 2, "{looks}");
+    assert_eq!(failures(&stage), []);
+    forward_to_next_call(&mut stage);
+    stage.answer(
+        &look,
+        Outcome::Targets(vec![target(31080, TargetState::Draining)]),
+    );
+    assert_eq!(stage.summary().targets.failed, 0);
+}
+
+#[test]
+fn a_group_that_is_named_with_two_ports_is_asked_for_all_of_them() {
+    let mut policy = with_group(Ports::Only(31080));
+    let other = ConfiguredGroup {
+        ports: Ports::Only(31443),
+        ..policy.groups[0].clone()
+    };
+    policy.groups.push(other);
+    let stage = Stage::interrupted(policy, 120.0);
+    assert_eq!(calls(&stage), [&describe(Ports::All)]);
+}
+
+#[test]
 fn who_was_throttled_asks_for_one_group_after_the_other() {
     let names = ["a", "b", "c", "d", "e", "f"];
     let groups = names.map(|name| (name, Ports::Only(30_001)));

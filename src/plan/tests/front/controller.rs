@@ -390,3 +390,27 @@ fn a_group_that_the_controller_was_seen_at_work_on_is_not_believed_without_a_loo
     // Nineteen more are looked at, and of the other ten that one is not believed.
     assert_eq!(doers(&stage), vec![(Deregistrar::Controller, 0); 1 + 9]);
 }
+
+#[test]
+fn a_group_that_the_controller_was_seen_at_work_on_is_not_believed_at_the_next_listing_either() {
+    let mut stage = labelled(untouched(30), 120.0);
+    touch(&mut stage, 0..1, 43.0);
+    if let Some(front) = &mut stage.front {
+        front.bindings[29].checkpoint = None;
+    }
+    stage.forward_to(45.0);
+    stage.answer(&look(&arn("web-0")), found(TargetState::Draining));
+    touch(&mut stage, 1..30, 48.0);
+    stage.forward_to(50.0);
+    for _ in 0..40 {
+        let looks: Vec<Request> = calls(&stage);
+        for call in looks {
+            stage.answer(&call, failed(FailureKind::Throttled(None), 400));
+        }
+    }
+    // All others are believed now, and that one is not, however often its checkpoint is read.
+    stage.forward_to(55.0);
+    let believed = doers(&stage).len();
+    assert_eq!(believed, 29, "{:?}", doers(&stage));
+    assert_eq!(calls(&stage), [look(&arn("web-29"))]);
+}
