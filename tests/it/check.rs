@@ -18,7 +18,7 @@ use spot_interrupt_handler::sim::stage::Stage as SimulatedStage;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::control_plane::{create_budget, kubectl};
+use crate::control_plane::{PodOnNode, create_budget, create_node, kubectl};
 use crate::stage::Stage;
 
 static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
@@ -198,6 +198,156 @@ async fn what_a_rehearsal_foretells_is_what_a_drain_then_does_and_it_changes_not
     assert_eq!(done, foretold);
     assert_eq!(stage.pods_left().await, ["cni-0"]);
     agent.kill().await;
+}
+
+/// What is wrong, and a part of the finding that has to name it.
+type Fault = (&'static str, String);
+
+/// Faults of the node and its pods, as one who may read everything is told them.
+async fn faults_on_the_node(stage: &Stage) -> Vec<Fault> {
+    let (admin, namespace) = (&stage.admin, &stage.namespace);
+    let other = format!("{}-other", stage.node);
+    create_node(admin, &other, "aws:///eu-west-1a/i-0ffffffffffffffff").await;
+    let kubeconfig = stage.plane.admin_kubeconfig();
+    let path = kubeconfig.to_str().expect("a path in UTF-8");
+    let taint = "karpenter.sh/disrupted=:NoSchedule";
+    let tainted = ["--kubeconfig", path, "taint", "node", &other, taint];
+    kubectl(&tainted, None).await.expect("a taint");
+    for name in ["never", "second"] {
+        create_budget(admin, namespace, name, &[("app", "db")], 0).await;
+    }
+    let pod = |name: &str| PodOnNode::new(namespace, name, &other);
+    pod("bare-0").create(admin).await;
+    let owned = |pod: PodOnNode| pod.owner("apps/v1", "StatefulSet", "db");
+    owned(pod("db-0").label("app", "db")).create(admin).await;
+    owned(pod("slow-0").grace(600)).create(admin).await;
+    stage.metadata.announce(Duration::from_secs(120));
+    let flags = [
+        "--node-name",
+        &other,
+        "--imds-endpoint",
+        &stage.metadata.url,
+        "--output",
+        "json",
+    ];
+    let found = read(&check(&kubeconfig, &flags, &[]).await);
+    let expected = [
+        (
+            "another machine's Node",
+            "it is the instance i-0ffffffffffffffff, and this machine is i-0123456789abcdef0",
+        ),
+        ("another drainer", "taint karpenter.sh/disrupted"),
+        ("a pod nobody puts back", "bare-0 has no controller"),
+        (
+            "two budgets",
+            "db-0 is covered by two disruption budgets, never and second",
+        ),
+        (
+            "a closed budget",
+            "the disruption budget never never allows an eviction",
+        ),
+        ("a long grace period", "slow-0 has a grace period of 600 s"),
+        ("a notice", "a notice is there"),
+    ];
+    unnamed(&found, &expected)
+}
+
+/// Faults of what is around it: each alone.
+async fn faults_around_the_node(stage: &Stage) -> Vec<Fault> {
+    let (name, url) = (stage.node.as_str(), stage.metadata.url.as_str());
+    let away = "http://127.0.0.1:1";
+    let folder = tempfile::tempdir().expect("a folder");
+    let nobody = stage
+        .plane
+        .kubeconfig_for(&account_without_rights(stage).await);
+    let gone = kubeconfig(folder.path(), away);
+    let own = stage.kubeconfig();
+    let balancer = [
+        ("AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", away),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let mut unnamed_faults = Vec::new();
+    for (fault, kubeconfig, node, imds, expected) in [
+        (
+            "a missing permission",
+            nobody.as_path(),
+            name,
+            url,
+            "missing: create pods/eviction",
+        ),
+        (
+            "no API server",
+            gone.as_path(),
+            name,
+            url,
+            "the API server does not answer",
+        ),
+        (
+            "another node's name",
+            own,
+            "nowhere",
+            url,
+            "node nowhere cannot be read",
+        ),
+        ("no metadata service", own, name, away, "instance: "),
+        ("no load balancer", own, name, url, "web cannot be asked"),
+    ] {
+        let mut flags = vec![
+            "--node-name",
+            node,
+            "--imds-endpoint",
+            imds,
+            "--output",
+            "json",
+        ];
+        if fault == "no load balancer" {
+            flags.extend(["--target-group-arn", ARN]);
+        }
+        let output = check(kubeconfig, &flags, &balancer).await;
+        assert_eq!(output.status.code(), Some(1), "{fault}");
+        unnamed_faults.extend(unnamed(&read(&output), &[(fault, expected)]));
+    }
+    unnamed_faults
+}
+
+/// A token of an account that may do nothing.
+async fn account_without_rights(stage: &Stage) -> String {
+    let kubeconfig = stage.plane.admin_kubeconfig();
+    let path = kubeconfig.to_str().expect("a path in UTF-8");
+    let common = [
+        "--kubeconfig",
+        path,
+        "--namespace",
+        &stage.namespace,
+        "create",
+    ];
+    let account = [&common[..], &["serviceaccount", "nobody"]].concat();
+    kubectl(&account, None).await.expect("an account");
+    let token = [&common[..], &["token", "nobody"]].concat();
+    let token = kubectl(&token, None).await.expect("a token");
+    String::from_utf8(token).expect("text").trim().to_owned()
+}
+
+fn unnamed(found: &Value, expected: &[(&'static str, &str)]) -> Vec<Fault> {
+    let told = ["error", "warning"]
+        .map(|level| findings(found, level))
+        .concat();
+    let is_unnamed = |(_, text): &&(&str, &str)| !told.iter().any(|finding| finding.contains(text));
+    expected
+        .iter()
+        .filter(is_unnamed)
+        .map(|(fault, text)| (*fault, format!("{text} is not among {told:#?}")))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dozen_deliberate_faults_are_named_each() {
+    let Some(stage) = Stage::set("faulty").await else {
+        return;
+    };
+    assert_eq!(faults_around_the_node(&stage).await, []);
+    assert_eq!(faults_on_the_node(&stage).await, []);
 }
 
 /// A load balancer on loopback with two groups, of which one carries the tag and this instance.
