@@ -10,8 +10,8 @@ use crate::stage::Stage;
 /// How long it is watched. Its processor time is counted in nanoseconds.
 const WATCHED: Duration = Duration::from_secs(90);
 
-/// What the start has cost is not what idling costs.
-const SETTLES: Duration = Duration::from_secs(5);
+/// What the start has cost is not what idling costs: bindings are asked for at any second of the first thirty.
+const SETTLES: Duration = Duration::from_secs(35);
 
 const POLL: Duration = Duration::from_secs(5);
 /// As many as the agent makes meanwhile, but for the last, which might come too late.

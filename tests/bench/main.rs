@@ -71,6 +71,10 @@ async fn measure() {
     let load = process::load();
     eprintln!("watching an agent to which nothing happens …");
     let idle = idle::watch(&binary).await;
+    if std::env::args().any(|argument| argument == "rest") {
+        println!("{}", page::write_rest(&idle, &sizes));
+        return;
+    }
     let courses = drains(&binary).await;
     let tables = page::Tables::of(&courses, &idle, &sizes, &load);
     println!("{}\n{}", tables.drains, tables.rest);

@@ -59,6 +59,14 @@ impl Tables {
     }
 }
 
+/// Puts what was measured of an agent at rest into the pages, and gives it back.
+pub fn write_rest(idle: &Idle, sizes: &Sizes) -> String {
+    let table = rest(idle, sizes);
+    replace(PERFORMANCE, "rest", &table);
+    replace(README, "rest", &table);
+    table
+}
+
 fn what(size: &Size) -> String {
     let millis = size.round_trip.as_millis();
     match size.refused {
