@@ -182,14 +182,7 @@ async fn run(config: RunConfig) -> anyhow::Result<()> {
     let base = Base {
         node: config.node.to_string(),
         cluster: config.cluster,
-        configuration: Configuration {
-            mode: config.policy.mode,
-            effect: config.policy.effect,
-            poll_interval_seconds: config.policy.poll_interval.as_secs_f64(),
-            imds_endpoint: config.metadata.clone(),
-            discover: config.policy.discover.clone(),
-            target_groups: config.policy.groups.len(),
-        },
+        configuration: Configuration::of(&config.policy, &config.metadata),
     };
     let (lowest, diagnostics) = levels(config.log_level);
     telemetry::diagnose(diagnostics);

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::plan::action::MachineIdentity;
 use crate::plan::fact::{Fact, InterruptionContext};
 use crate::plan::time::{Moment, Now};
-use crate::plan::{Discover, Effect, Mode};
+use crate::plan::{Discover, Effect, Mode, Policy};
 
 /// Where lines go: to a log, or to the story of a simulation.
 pub trait Outlet: Send + Sync {
@@ -60,6 +60,21 @@ pub struct Configuration {
     pub discover: BTreeSet<Discover>,
     /// How many target groups were named.
     pub target_groups: usize,
+}
+
+impl Configuration {
+    /// That of an agent with this policy, which asks the metadata service here.
+    #[must_use]
+    pub fn of(policy: &Policy, imds_endpoint: impl Into<String>) -> Self {
+        Self {
+            mode: policy.mode,
+            effect: policy.effect,
+            poll_interval_seconds: policy.poll_interval.as_secs_f64(),
+            imds_endpoint: imds_endpoint.into(),
+            discover: policy.discover.clone(),
+            target_groups: policy.groups.len(),
+        }
+    }
 }
 
 /// What the core knows at the moment of a fact.

@@ -21,7 +21,6 @@ use crate::imds::{EndpointError, Imds};
 use crate::plan::action::Ports as TargetPorts;
 use crate::plan::targets::ConfiguredGroup;
 use crate::plan::time::Moment;
-use crate::plan::{Effect, Mode};
 use crate::plan::{Planner, Policy};
 use crate::report::{Base, Configuration, Level, Reporter, report_panics};
 use crate::sim::loopback::Loopback;
@@ -183,14 +182,7 @@ async fn agent(
     let base = Base {
         node: node.to_string(),
         cluster: None,
-        configuration: Configuration {
-            mode: Mode::Full,
-            effect: Effect::Real,
-            poll_interval_seconds: policy.poll_interval.as_secs_f64(),
-            imds_endpoint: metadata,
-            discover: policy.discover.clone(),
-            target_groups: policy.groups.len(),
-        },
+        configuration: Configuration::of(&policy, metadata),
     };
     let now = clock.now();
     let outlet = Box::new(story.clone());

@@ -601,7 +601,7 @@ pub fn groups_behind(policy: &Policy, front: &Front) -> Vec<ConfiguredGroup> {
         bindings: front.bindings.clone(),
         services: Some(by_name(front.services.clone())),
         node_labels: front.node_labels.clone(),
-        tags: TagSearch::which_found(front.tagged.clone()),
+        tags: TagSearch::which_found(policy, front.tagged.clone()),
         ..Discovery::of(policy)
     };
     // Whichever instance it is: all of them have the same.

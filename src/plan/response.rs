@@ -336,14 +336,9 @@ impl Response {
                 }
             }
             Task::Turn => {
-                if let TargetsStep::Begun(_, targets) = &mut self.targets {
-                    let had_failed = targets.has_failed();
+                self.deregister(agenda, now.at, |targets, agenda| {
                     targets.handle_turn(agenda, now.at);
-                    if !had_failed && targets.has_failed() {
-                        let kind = NodeEventKind::TargetDeregistrationFailed;
-                        self.publish(kind, agenda, now.at);
-                    }
-                }
+                });
                 self.face(discovery, agenda, now.at);
             }
             Task::Settling(index) => {
@@ -432,7 +427,9 @@ impl Response {
             Task::Pod(uid) => self.handle_pod_outcome(&uid, &outcome, agenda, now.at),
             Task::Namespace(name) => self.drain.handle_namespace(&name, &outcome, agenda, now.at),
             Task::Group(index) => {
-                self.handle_group_outcome(index, outcome, agenda, now.at);
+                self.deregister(agenda, now.at, |targets, agenda| {
+                    targets.handle_outcome(index, outcome, agenda, now.at);
+                });
                 self.face(discovery, agenda, now.at);
             }
             Task::Publish(kind) => self.handle_published(kind, &outcome, agenda, now.at),
@@ -628,18 +625,18 @@ impl Response {
         }
     }
 
-    fn handle_group_outcome(
+    /// Goes on with the deregistrations, and publishes the first that is given up by that.
+    fn deregister(
         &mut self,
-        index: usize,
-        outcome: Outcome,
         agenda: &mut Agenda,
         now: Moment,
+        go_on: impl FnOnce(&mut Targets, &mut Agenda),
     ) {
         let TargetsStep::Begun(_, targets) = &mut self.targets else {
             return;
         };
         let had_failed = targets.has_failed();
-        targets.handle_outcome(index, outcome, agenda, now);
+        go_on(targets, agenda);
         if !had_failed && targets.has_failed() {
             self.publish(NodeEventKind::TargetDeregistrationFailed, agenda, now);
         }

@@ -102,6 +102,18 @@ pub enum PodVerb {
     Delete,
 }
 
+/// A witness who looks away.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+impl Witness for Nobody {
+    fn pod_call_leaves(&mut self, _: &PodCall, _: &World, _: Now) {}
+    fn pod_call_ends(&mut self, _: &PodCall) {}
+    fn pod_call_arrives(&mut self, _: &PodCall, _: Result<(), &Refused>, _: &World, _: Now) {}
+    fn node_patched(&mut self, _: &Node, _: &World, _: Now) {}
+    fn balancer_call_leaves(&mut self, _: &TargetGroupArn, _: &TargetId, _: &[u16], _: Now) {}
+}
+
 /// The way from one agent process to the world.
 #[derive(Clone)]
 pub struct Way {

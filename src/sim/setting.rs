@@ -357,7 +357,7 @@ impl Setting {
     /// When EC2 acts, unless somebody changes that on the way.
     #[must_use]
     pub fn fixed_deadline(&self) -> Option<Moment> {
-        let is_changed = self.happenings.iter().any(|(_, happening)| {
+        let is_changed = self.happens(|_, happening| {
             matches!(
                 happening,
                 Happening::World(Deed::NoticeTightened(_)) | Happening::Sleep { .. }
@@ -376,7 +376,7 @@ impl Setting {
     /// Whether a process ends before the world does, or is not alone.
     #[must_use]
     pub fn ends_processes(&self) -> bool {
-        self.happenings.iter().any(|(_, happening)| {
+        self.happens(|_, happening| {
             matches!(
                 happening,
                 Happening::Crash { .. }
@@ -397,27 +397,26 @@ impl Setting {
     /// Whether a clock that is set forward may be taken for a sleep: a notice that is gone tells neither from the other.
     #[must_use]
     pub fn seems_to_sleep(&self) -> bool {
-        let happens =
-            |is_meant: fn(&Happening) -> bool| self.happenings.iter().any(|(_, it)| is_meant(it));
-        happens(|it| matches!(it, Happening::ClockSet(5_000..)))
-            && happens(|it| matches!(it, Happening::World(Deed::NoticeWithdrawn)))
+        self.happens(|_, it| matches!(it, Happening::ClockSet(5_000..)))
+            && self.happens(|_, it| matches!(it, Happening::World(Deed::NoticeWithdrawn)))
     }
 
     /// Whether somebody sets the node's clock back in this time.
     #[must_use]
     pub fn is_set_back_between(&self, from: Moment, until: Moment) -> bool {
-        self.happenings.iter().any(|(at, happening)| {
-            (from..until).contains(at) && matches!(happening, Happening::ClockSet(..0))
-        })
+        self.happens(|at, it| (from..until).contains(&at) && matches!(it, Happening::ClockSet(..0)))
     }
 
     /// Whether the notice has disappeared by then.
     #[must_use]
     pub fn is_withdrawn_before(&self, moment: Moment) -> bool {
-        let is_withdrawal = |it: &Happening| matches!(it, Happening::World(Deed::NoticeWithdrawn));
-        self.happenings
-            .iter()
-            .any(|(at, happening)| *at < moment && is_withdrawal(happening))
+        self.happens(|at, it| at < moment && matches!(it, Happening::World(Deed::NoticeWithdrawn)))
+    }
+
+    /// Whether there is such a happening at such a time.
+    fn happens(&self, is_meant: impl Fn(Moment, &Happening) -> bool) -> bool {
+        let mut happenings = self.happenings.iter();
+        happenings.any(|(at, happening)| is_meant(*at, happening))
     }
 
     /// Whether EC2 hibernates the instance.

@@ -282,14 +282,7 @@ impl<'a, C: Cast> Play<'a, C> {
         let base = Base {
             node: self.setting.node.name.to_string(),
             cluster: None,
-            configuration: Configuration {
-                mode: policy.mode,
-                effect: policy.effect,
-                poll_interval_seconds: policy.poll_interval.as_secs_f64(),
-                imds_endpoint: "simulated".to_owned(),
-                discover: policy.discover.clone(),
-                target_groups: policy.groups.len(),
-            },
+            configuration: Configuration::of(&policy, "simulated"),
         };
         let ear = self.cast.outlet(Box::new(Ear {
             process,

@@ -13,7 +13,6 @@ use spot_interrupt_handler::cluster::{KubeCluster, Source, Writes};
 use spot_interrupt_handler::imds::Imds;
 use spot_interrupt_handler::plan::action::Ports as TargetPorts;
 use spot_interrupt_handler::plan::targets::ConfiguredGroup;
-use spot_interrupt_handler::plan::{Effect, Mode};
 use spot_interrupt_handler::plan::{Planner, Policy};
 use spot_interrupt_handler::report::{Base, Configuration, Level, Line, Outlet, Reporter};
 use spot_interrupt_handler::sim::balancer::Registration;
@@ -211,14 +210,7 @@ async fn troubles(
     let base = Base {
         node: node.to_string(),
         cluster: None,
-        configuration: Configuration {
-            mode: Mode::Full,
-            effect: Effect::Real,
-            poll_interval_seconds: 5.0,
-            imds_endpoint: format!("http://{metadata}"),
-            discover: policy.discover.clone(),
-            target_groups: 1,
-        },
+        configuration: Configuration::of(&policy, format!("http://{metadata}")),
     };
     let verdicts = Verdicts::default();
     let breaches = Breaches::default();

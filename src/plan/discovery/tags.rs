@@ -43,14 +43,11 @@ impl TagSearch {
     }
 
     /// One that has come to its end with these.
-    pub(super) const fn which_found(found: Vec<ListedGroup>) -> Self {
+    pub(super) fn which_found(policy: &Policy, found: Vec<ListedGroup>) -> Self {
         Self {
-            wanted: Vec::new(),
             step: Step::Done,
-            pages: 0,
-            unread: Vec::new(),
-            singly: 0,
             found,
+            ..Self::of(policy)
         }
     }
 

@@ -23,6 +23,7 @@ pub(super) struct Group {
     pub(super) step: Step,
     /// Deregistrations sent.
     pub(super) deregistrations: u32,
+    /// What came of the last of them.
     pub(super) last_one: Acknowledgement,
     failures: u32,
     has_renewed_credentials: bool,

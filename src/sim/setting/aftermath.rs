@@ -30,7 +30,7 @@ impl Setting {
     #[must_use]
     pub fn ends(&self) -> Moment {
         let announced = self.notice.takes_effect();
-        let is_outlived = self.happenings.iter().any(|(_, happening)| {
+        let is_outlived = self.happens(|_, happening| {
             matches!(
                 happening,
                 Happening::Sleep { .. }

@@ -22,7 +22,7 @@ use spot_interrupt_handler::plan::id::{
 use spot_interrupt_handler::plan::node::{CordonPatch, NodeView, UndoPatch};
 use spot_interrupt_handler::plan::pod::{BlockedWish, PodView};
 use spot_interrupt_handler::plan::preflight::{Access, Permission};
-use spot_interrupt_handler::plan::time::{Moment, Now};
+use spot_interrupt_handler::plan::time::Moment;
 use spot_interrupt_handler::ports::{Balancer, BalancerError, Cluster, ClusterError, Refusal};
 use spot_interrupt_handler::sim::World;
 use spot_interrupt_handler::sim::balancer::{LoadBalancer, NamedTarget, Registration};
@@ -33,8 +33,7 @@ use spot_interrupt_handler::sim::journal::Journal;
 use spot_interrupt_handler::sim::metadata::{Instance, MetadataService, ScheduledNotice};
 use spot_interrupt_handler::sim::node::Node;
 use spot_interrupt_handler::sim::pod::Pod;
-use spot_interrupt_handler::sim::ports::{PodCall, SimCluster, SimMetadata, Way, Witness};
-use spot_interrupt_handler::sim::refused::Refused;
+use spot_interrupt_handler::sim::ports::{Nobody, SimCluster, SimMetadata, Way};
 use spot_interrupt_handler::sim::stage::Stage;
 
 use super::account::{self, Account};
@@ -119,17 +118,6 @@ pub fn ports(
             account: front.account.clone(),
         },
     }
-}
-
-/// A witness who looks away.
-struct Nobody;
-
-impl Witness for Nobody {
-    fn pod_call_leaves(&mut self, _: &PodCall, _: &World, _: Now) {}
-    fn pod_call_ends(&mut self, _: &PodCall) {}
-    fn pod_call_arrives(&mut self, _: &PodCall, _: Result<(), &Refused>, _: &World, _: Now) {}
-    fn node_patched(&mut self, _: &Node, _: &World, _: Now) {}
-    fn balancer_call_leaves(&mut self, _: &TargetGroupArn, _: &TargetId, _: &[u16], _: Now) {}
 }
 
 /// The API server of the node's own world, but for what leads to all nodes.

@@ -309,14 +309,7 @@ fn base(index: usize, policy: &Policy) -> Base {
     Base {
         node: node::name(index).to_string(),
         cluster: None,
-        configuration: Configuration {
-            mode: policy.mode,
-            effect: policy.effect,
-            poll_interval_seconds: policy.poll_interval.as_secs_f64(),
-            imds_endpoint: "simulated".to_owned(),
-            discover: policy.discover.clone(),
-            target_groups: policy.groups.len(),
-        },
+        configuration: Configuration::of(policy, "simulated"),
     }
 }
 

@@ -129,14 +129,7 @@ async fn agent(index: usize, stage: Arc<Stage>, clock: Clock, queues: Arc<Queues
     let base = Base {
         node: node::name(index).to_string(),
         cluster: None,
-        configuration: Configuration {
-            mode: policy.mode,
-            effect: policy.effect,
-            poll_interval_seconds: policy.poll_interval.as_secs_f64(),
-            imds_endpoint: "simulated".to_owned(),
-            discover: policy.discover.clone(),
-            target_groups: 0,
-        },
+        configuration: Configuration::of(&policy, "simulated"),
     };
     let reporter = Reporter::new(base, Level::Info, Box::new(Nobody), now.at);
     let own = Some(PodUid::new("kube-system.agent"));

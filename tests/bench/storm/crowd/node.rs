@@ -117,17 +117,6 @@ pub fn ports(
     }
 }
 
-/// A witness who looks away.
-struct Nobody;
-
-impl Witness for Nobody {
-    fn pod_call_leaves(&mut self, _: &PodCall, _: &World, _: Now) {}
-    fn pod_call_ends(&mut self, _: &PodCall) {}
-    fn pod_call_arrives(&mut self, _: &PodCall, _: Result<(), &Refused>, _: &World, _: Now) {}
-    fn node_patched(&mut self, _: &Node, _: &World, _: Now) {}
-    fn balancer_call_leaves(&mut self, _: &TargetGroupArn, _: &TargetId, _: &[u16], _: Now) {}
-}
-
 /// The API server of the node's own world, behind the queues of all.
 #[derive(Clone, Debug)]
 pub struct CrowdedCluster {
