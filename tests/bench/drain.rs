@@ -143,11 +143,11 @@ impl Scene {
         }
         let mark = stage.plane.audit_mark();
         let refused_before = throttle.as_ref().map_or(0, Throttle::refused);
-        let used = process::processor_time(agent.id());
+        let before = process::processor_time(agent.id());
         stage.metadata.announce(Duration::from_secs(120));
         let seen = time(&agent.line_of("interruption.notice").await);
         let summary = agent.line_of("interruption.summary").await;
-        let used = process::processor_time(agent.id()) - used;
+        let used = process::processor_time(agent.id()).saturating_sub(before);
         let memory = process::mebibytes(agent.id(), "VmHWM");
         agent.kill().await;
         assert_eq!(summary["pods_gone"], self.size.pods, "{summary}");
@@ -187,10 +187,10 @@ impl Scene {
             .spawn()
             .expect("kubectl is installed");
         let id = kubectl.id().expect("it has begun");
-        let (mut memory, mut used) = (None, None);
+        let (mut memory, mut processor) = (None, None);
         let status = loop {
             memory = process::mebibytes(id, "VmHWM").or(memory);
-            used = process::processor_ticks(id).or(used);
+            processor = process::processor_ticks(id).or(processor);
             if let Ok(status) = tokio::time::timeout(LOOK_EVERY, kubectl.wait()).await {
                 break status.expect("a status");
             }
@@ -199,7 +199,7 @@ impl Scene {
         let user = drainer::user(AGENT_NAMESPACE, &self.name);
         let calls = self.calls(mark, |call| call.user == user).await;
         Course {
-            processor: used.map(|used| used.as_secs_f64()),
+            processor: processor.map(|time| time.as_secs_f64()),
             memory,
             requests: calls.len(),
             ..course(&calls, asked)

@@ -65,9 +65,9 @@ pub async fn watch(binary: &Path) -> Idle {
     let bare = tokio::task::spawn_blocking(move || process::bare_poll(address, POLL, BARE_POLLS));
     let calls = stage.agent_calls().await.len();
     let asked = stage.metadata.requests().len();
-    let used = process::processor_time(agent.id());
+    let before = process::processor_time(agent.id());
     tokio::time::sleep(WATCHED).await;
-    let used = process::processor_time(agent.id()) - used;
+    let used = process::processor_time(agent.id()).saturating_sub(before);
     let asked = stage.metadata.requests().len() - asked;
     let bare = bare.await.expect("no panic").as_secs_f64();
     let requests = stage.agent_calls().await.len() - calls;

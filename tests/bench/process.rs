@@ -62,5 +62,7 @@ pub fn bare_poll(address: SocketAddr, every: Duration, polls: usize) -> Duration
         stream.write_all(request.as_bytes()).expect("a reader");
         stream.read_to_end(&mut Vec::new()).expect("a reply");
     }
-    (used() - before).div_f64(crate::figure::count(polls))
+    used()
+        .saturating_sub(before)
+        .div_f64(crate::figure::count(polls))
 }

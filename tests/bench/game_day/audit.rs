@@ -47,12 +47,9 @@ impl Account {
         });
         let uid = uid.unwrap_or_default();
         let is_usual = match (event.resource.as_str(), event.code) {
-            (_, 200..300) => true,
-            // The bindings' API is not installed here.
-            ("targetgroupbindings", 404) => true,
-            ("pods", 429) if is_eviction => true,
-            // It was gone, or another of its name was there.
-            ("pods", 404 | 409) => true,
+            // The bindings' API is not installed here; a pod was gone, or another of its name was there.
+            (_, 200..300) | ("targetgroupbindings", 404) | ("pods", 404 | 409) => true,
+            ("pods", 429) => is_eviction,
             _ => false,
         };
         let is_write = !["get", "list", "watch"].contains(&event.verb.as_str());

@@ -44,7 +44,7 @@ where
     while let Some(event) = events.try_next().await? {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                see(Change::Applied(object))
+                see(Change::Applied(object));
             }
             WatchEvent::Deleted(object) => see(Change::Deleted(object)),
             WatchEvent::Bookmark(_) => {}

@@ -160,7 +160,11 @@ fn receipts(day: &Day) -> Vec<Vec<String>> {
             let mut row = vec![(index + 1).to_string(), node];
             row.extend(FIGURES.iter().map(|(field, _)| match &receipt[field] {
                 Value::Null => String::new(),
-                value => value.to_string(),
+                figure @ (Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Array(_)
+                | Value::Object(_)) => figure.to_string(),
             }));
             rows.push(row);
         }

@@ -73,7 +73,7 @@ impl Witness {
         let of_budgets = witness.clone();
         let budgets: Api<PodDisruptionBudget> = Api::all(client.clone());
         tokio::spawn(follow(budgets, move |change| {
-            of_budgets.see_budgets(change)
+            of_budgets.see_budgets(change);
         }));
         witness
     }
@@ -137,10 +137,12 @@ impl Witness {
                     .filter_map(|pod| pod.metadata.uid.clone())
                     .collect();
                 let gone = seen.pods.iter_mut().filter(|(uid, _)| !there.contains(uid));
-                gone.for_each(|(_, pod)| {
+                for (_, pod) in gone {
                     pod.gone.get_or_insert(Timestamp::now());
-                });
-                pods.into_iter().for_each(|pod| seen.see(pod));
+                }
+                for pod in pods {
+                    seen.see(pod);
+                }
             }
             Change::Applied(pod) => seen.see(pod),
             Change::Deleted(pod) => {
