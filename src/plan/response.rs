@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::action::{
     Failure, FailureKind, NodeEvent, NodeEventKind, Outcome, Request, Route, WatchEvent,
 };
+use super::binding::BindingApi;
 use super::binding::Settling;
 use super::budget::{verdict_due, verdict_due_at_once};
 use super::cordon::{CALL_TIMEOUT, Cordon};
@@ -56,6 +57,7 @@ pub(super) struct Response {
     /// How many target groups the operator named, as long as there is no instance to name in them.
     unnamed: u32,
     verdict: VerdictStep,
+    registrations: Registrations,
     /// How often each event could not be published.
     publish_failures: BTreeMap<NodeEventKind, u32>,
     withdrawal: Withdrawal,
@@ -68,6 +70,13 @@ enum TargetsStep {
     Begun(InstanceId, Targets),
     /// The Node is another machine's.
     Forbidden(Targets),
+}
+
+/// Whether the Node's events say that a registration was given up.
+#[derive(Debug, PartialEq, Eq)]
+enum Registrations {
+    NoneGivenUp,
+    FailurePublished,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -130,12 +139,13 @@ impl Response {
             is_in_the_dark: false,
             unnamed: discovery.unnamed().len().try_into().unwrap_or(u32::MAX),
             verdict: VerdictStep::Pending,
+            registrations: Registrations::NoneGivenUp,
             publish_failures: BTreeMap::new(),
             withdrawal: Withdrawal::Untold,
             interruption,
         };
         match instance {
-            Some(instance) => response.handle_instance(instance, discovery, agenda, now.at),
+            Some(instance) => response.name_instance(instance, discovery, agenda, now.at),
             None => response.face(discovery, agenda, now.at),
         }
         if !response.interruption.is_resumed() {
@@ -155,6 +165,17 @@ impl Response {
 
     /// The instance's id is known now.
     pub(super) fn handle_instance(
+        &mut self,
+        instance: &InstanceId,
+        discovery: &Discovery,
+        agenda: &mut Agenda,
+        now: Moment,
+    ) {
+        self.name_instance(instance, discovery, agenda, now);
+        self.conclude(agenda, now);
+    }
+
+    fn name_instance(
         &mut self,
         instance: &InstanceId,
         discovery: &Discovery,
@@ -197,14 +218,12 @@ impl Response {
                 if let Outcome::Found(_) = outcome {
                     targets.handle_bindings(discovery.bindings(api), agenda, now);
                 }
-                if targets.watches(api) && !agenda.is_open(&Task::Discover(topic)) {
-                    agenda.wait(Task::Discover(topic), now + CHECKPOINT_INTERVAL);
-                }
             }
         }
+        self.watch_controllers(agenda, now);
         self.unnamed = discovery.unnamed().len().try_into().unwrap_or(u32::MAX);
         self.face(discovery, agenda, now);
-        self.check_for_the_end(agenda, now);
+        self.conclude(agenda, now);
     }
 
     /// Lets pods go or has them wait, as the ways in to this node now stand; and registrations by address join the
@@ -336,9 +355,9 @@ impl Response {
                 }
             }
             Task::Turn => {
-                self.deregister(agenda, now.at, |targets, agenda| {
+                if let TargetsStep::Begun(_, targets) = &mut self.targets {
                     targets.handle_turn(agenda, now.at);
-                });
+                }
                 self.face(discovery, agenda, now.at);
             }
             Task::Settling(index) => {
@@ -381,7 +400,7 @@ impl Response {
             | Task::Reread
             | Task::Undo => {}
         }
-        self.check_for_the_end(agenda, now.at);
+        self.conclude(agenda, now.at);
     }
 
     /// An attempt made for this response has come to something.
@@ -427,9 +446,10 @@ impl Response {
             Task::Pod(uid) => self.handle_pod_outcome(&uid, &outcome, agenda, now.at),
             Task::Namespace(name) => self.drain.handle_namespace(&name, &outcome, agenda, now.at),
             Task::Group(index) => {
-                self.deregister(agenda, now.at, |targets, agenda| {
+                if let TargetsStep::Begun(_, targets) = &mut self.targets {
                     targets.handle_outcome(index, outcome, agenda, now.at);
-                });
+                }
+                self.watch_controllers(agenda, now.at);
                 self.face(discovery, agenda, now.at);
             }
             Task::Publish(kind) => self.handle_published(kind, &outcome, agenda, now.at),
@@ -455,7 +475,7 @@ impl Response {
             | Task::Reread
             | Task::Undo => {}
         }
-        self.check_for_the_end(agenda, now.at);
+        self.conclude(agenda, now.at);
     }
 
     /// The watch has brought something.
@@ -476,7 +496,7 @@ impl Response {
         if seen.is_some_and(|uid| self.drain.is_staying(&uid)) {
             self.face(discovery, agenda, now.at);
         }
-        self.check_for_the_end(agenda, now.at);
+        self.conclude(agenda, now.at);
     }
 
     /// The deadline has come: what is still open is told, and ends.
@@ -571,11 +591,7 @@ impl Response {
             ),
         };
         targets.forbid(&format!("the Node names the instance {found}"), agenda, now);
-        let has_failed = targets.has_failed();
         self.targets = TargetsStep::Forbidden(targets);
-        if has_failed {
-            self.publish(NodeEventKind::TargetDeregistrationFailed, agenda, now);
-        }
     }
 
     fn handle_pod_outcome(
@@ -625,20 +641,19 @@ impl Response {
         }
     }
 
-    /// Goes on with the deregistrations, and publishes the first that is given up by that.
-    fn deregister(
-        &mut self,
-        agenda: &mut Agenda,
-        now: Moment,
-        go_on: impl FnOnce(&mut Targets, &mut Agenda),
-    ) {
-        let TargetsStep::Begun(_, targets) = &mut self.targets else {
+    /// As long as groups are left to a controller, its bindings are listed again and again.
+    fn watch_controllers(&self, agenda: &mut Agenda, now: Moment) {
+        let TargetsStep::Begun(_, targets) = &self.targets else {
             return;
         };
-        let had_failed = targets.has_failed();
-        go_on(targets, agenda);
-        if !had_failed && targets.has_failed() {
-            self.publish(NodeEventKind::TargetDeregistrationFailed, agenda, now);
+        for topic in BindingApi::ALL
+            .into_iter()
+            .filter(|api| targets.watches(*api))
+            .map(Topic::Bindings)
+        {
+            if !agenda.is_open(&Task::Discover(topic)) {
+                agenda.wait(Task::Discover(topic), now + CHECKPOINT_INTERVAL);
+            }
         }
     }
 
@@ -647,6 +662,15 @@ impl Response {
             TargetsStep::WaitingForInstance => self.unnamed == 0,
             TargetsStep::Begun(_, targets) | TargetsStep::Forbidden(targets) => {
                 targets.is_settled()
+            }
+        }
+    }
+
+    fn has_given_up_a_registration(&self) -> bool {
+        match &self.targets {
+            TargetsStep::WaitingForInstance => false,
+            TargetsStep::Begun(_, targets) | TargetsStep::Forbidden(targets) => {
+                targets.has_failed()
             }
         }
     }
@@ -680,7 +704,12 @@ impl Response {
         }
     }
 
-    fn check_for_the_end(&mut self, agenda: &mut Agenda, now: Moment) {
+    /// What follows from how things stand now, whatever has led there.
+    fn conclude(&mut self, agenda: &mut Agenda, now: Moment) {
+        if self.registrations == Registrations::NoneGivenUp && self.has_given_up_a_registration() {
+            self.registrations = Registrations::FailurePublished;
+            self.publish(NodeEventKind::TargetDeregistrationFailed, agenda, now);
+        }
         if self.verdict == VerdictStep::Pending && self.is_finished() {
             self.give_verdict(agenda, now);
         }

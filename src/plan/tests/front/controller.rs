@@ -412,3 +412,26 @@ fn a_group_that_the_controller_was_seen_at_work_on_is_not_believed_at_the_next_l
     assert_eq!(believed, 29, "{:?}", doers(&stage));
     assert_eq!(calls(&stage), [look(&arn("web-29"))]);
 }
+
+#[test]
+fn the_bindings_of_a_group_that_goes_back_to_its_controller_are_listed_on() {
+    let mut stage = labelled(untouched(15), 120.0);
+    touch(&mut stage, 0..15, 41.0);
+    stage.forward_to(45.5);
+    while let Some(call) = calls(&stage).first() {
+        let seen = if *call == look(&arn("web-3")) {
+            TargetState::Registered
+        } else {
+            TargetState::Draining
+        };
+        stage.answer(call, found(seen));
+    }
+    touch(&mut stage, 3..4, 46.0);
+    stage.forward_to(50.6);
+    // The others are looked at again by then.
+    let is_another = |call: &&Request| **call != look(&arn("web-3"));
+    while let Some(call) = calls(&stage).iter().find(is_another) {
+        stage.answer(call, found(TargetState::Draining));
+    }
+    assert_eq!(calls(&stage), [look(&arn("web-3"))]);
+}
