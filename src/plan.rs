@@ -650,6 +650,7 @@ impl Planner {
             effect: self.policy.effect,
             pace,
             max_in_flight: self.policy.max_in_flight,
+            quickest_answer: self.preflight.quickest_answer(),
             agent: self.agent.clone(),
         };
         if let Some(view) = &view {

@@ -111,6 +111,12 @@ impl Window {
         }
     }
 
+    /// Until when a stop signal leaves the pod its own grace period, whole.
+    #[must_use]
+    pub fn whole_until(&self) -> Moment {
+        self.stop_by - self.grace.duration()
+    }
+
     /// The same without a moment by which the pod should have stopped: it gets its own grace period, whole.
     #[must_use]
     pub fn without_end(self) -> Self {

@@ -2,6 +2,7 @@
 
 mod blocked;
 mod call;
+mod crowd;
 mod flow;
 mod passage;
 mod silence;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use self::blocked::{Namespaces, note_refusal};
 use self::call::{Next, Trouble, refusal_wait};
+use self::crowd::Crowd;
 use self::flow::Flow;
 use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Occasion, Pod, Record, Urgency};
 use self::silence::Silence;
@@ -84,6 +86,8 @@ pub(super) struct Terms {
     pub(super) effect: Effect,
     pub(super) pace: Pace,
     pub(super) max_in_flight: usize,
+    /// How soon the API server answered an easy question when nothing was wrong; none when it was never asked one.
+    pub(super) quickest_answer: Option<Duration>,
     pub(super) agent: Option<PodUid>,
 }
 
@@ -110,6 +114,7 @@ pub(super) struct Drain {
     /// Pods with a call in flight.
     calling: BTreeSet<PodUid>,
     flow: Flow,
+    crowd: Crowd,
     silence: Silence,
     last_accepted_call: Option<Moment>,
     last_gone: Option<Moment>,
@@ -144,6 +149,7 @@ impl Drain {
             recreated: BTreeMap::new(),
             calling: BTreeSet::new(),
             flow: Flow::new(terms.max_in_flight),
+            crowd: Crowd::Unseen,
             silence: Silence::default(),
             last_accepted_call: None,
             last_gone: None,
@@ -159,6 +165,7 @@ impl Drain {
         agenda: &mut Agenda,
         now: Now,
     ) {
+        self.heed_crowd(asked, agenda, now.at);
         let listed: BTreeSet<PodUid> = pods.iter().map(|view| view.pod.uid.clone()).collect();
         let missing: Vec<PodUid> = self
             .pods
@@ -348,6 +355,7 @@ impl Drain {
         for (uid, pod) in &mut self.pods {
             let limit_then = pod.limit_of_call_under_way(earlier);
             pod.window = self.terms.window(&pod.view, self.deadline);
+            pod.turn = None;
             let limit = pod.limit_of_call_under_way(self.deadline);
             // What was sent keeps its grace period; it is only waited for as long as there is time for what follows.
             if let Some(limit) = limit.filter(|_| limit < limit_then) {

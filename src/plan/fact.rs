@@ -161,6 +161,13 @@ pub enum Fact {
         /// The error.
         error: String,
     },
+    /// The API server has others to serve: pods that have time are evicted over some of it.
+    DrainSpread {
+        /// How long it took to list the pods.
+        listed_in: Duration,
+        /// The time over which first evictions are spread, at the most.
+        over: Duration,
+    },
     /// How far the drain is.
     DrainProgress {
         /// Pods that are gone.

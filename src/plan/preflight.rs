@@ -129,6 +129,8 @@ pub(super) struct Preflight {
     missing: Vec<Permission>,
     reason: Option<String>,
     failures: u32,
+    asked: Moment,
+    quickest_answer: Option<Duration>,
 }
 
 impl Preflight {
@@ -141,15 +143,16 @@ impl Preflight {
     }
 
     /// No notice is there: the next question may be asked, unless one is under way or waits for its time.
-    pub(super) fn carry_on(&self, agenda: &mut Agenda, now: Moment) {
+    pub(super) fn carry_on(&mut self, agenda: &mut Agenda, now: Moment) {
         if !agenda.is_open(&Task::Preflight) {
             self.ask(agenda, now);
         }
     }
 
     /// Asks the next question, if there is one.
-    pub(super) fn ask(&self, agenda: &mut Agenda, now: Moment) {
+    pub(super) fn ask(&mut self, agenda: &mut Agenda, now: Moment) {
         if let Some(permission) = self.questions.front() {
+            self.asked = now;
             agenda.attempt(
                 Task::Preflight,
                 Request::ReviewAccess(*permission),
@@ -161,7 +164,12 @@ impl Preflight {
     /// Takes an answer, or that there was none.
     pub(super) fn handle_outcome(&mut self, outcome: Outcome, agenda: &mut Agenda, now: Moment) {
         match outcome {
-            Outcome::Access(access) => self.note(access),
+            Outcome::Access(access) => {
+                let took = now.since(self.asked);
+                self.quickest_answer =
+                    Some(self.quickest_answer.map_or(took, |least| least.min(took)));
+                self.note(access);
+            }
             Outcome::Failed(failure) if is_final(&failure) => {
                 self.questions.clear();
                 self.reason = Some(failure.text);
@@ -187,6 +195,11 @@ impl Preflight {
         } else {
             self.ask(agenda, now);
         }
+    }
+
+    /// How soon the server answered a question, at the best.
+    pub(super) const fn quickest_answer(&self) -> Option<Duration> {
+        self.quickest_answer
     }
 
     fn note(&mut self, access: Access) {

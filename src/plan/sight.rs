@@ -13,7 +13,7 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(12);
 /// A LIST from the cache takes milliseconds, so one that takes this long may have been lost with a server that hung: a
 /// second is sent beside it, and again as long as neither is answered. The first keeps its time, because in a server
 /// that is merely full it may be next in line.
-const LIST_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// From one of those to the next.
 const GLANCE_INTERVAL: Duration = Duration::from_secs(2);

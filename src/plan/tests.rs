@@ -31,6 +31,7 @@ use stage::{
 mod blocked;
 mod calls;
 mod cordon;
+mod crowd;
 mod events;
 mod figures;
 mod front;

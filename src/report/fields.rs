@@ -141,6 +141,10 @@ pub(super) fn of(fact: &Fact, standing: &Standing<'_>, configuration: &Configura
             ("expected", json!(expected.as_str())),
             ("found", json!(found.as_str())),
         ],
+        Fact::DrainSpread { listed_in, over } => vec![
+            ("list_seconds", seconds(*listed_in)),
+            ("over_seconds", seconds(*over)),
+        ],
         Fact::DrainProgress {
             pods_gone,
             pods_total,

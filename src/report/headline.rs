@@ -118,6 +118,11 @@ pub(super) fn of(fact: &Fact) -> (&'static str, Level, String) {
             Warn,
             "target groups could not be looked for".to_owned(),
         ),
+        Fact::DrainSpread { .. } => (
+            "drain.spread",
+            Info,
+            "the API server has others to serve: evictions that can wait are spread".to_owned(),
+        ),
         Fact::DrainProgress {
             pods_gone,
             pods_total,

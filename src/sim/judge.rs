@@ -78,6 +78,8 @@ struct Process {
     deadline_moved: Moment,
     verdicts: u32,
     summary: Option<Summary>,
+    /// When it said that it spreads evictions that can wait, and until when.
+    spread: Option<(Moment, Moment)>,
     calls: BTreeMap<PodUid, u32>,
 }
 
@@ -279,6 +281,11 @@ impl Judge {
             }
             "node.cordoned" => heard.cordoned = Some(line.at),
             "interruption.changed" => self.tightened = now,
+            "drain.spread" => {
+                let over = Duration::from_secs_f64(number("over_seconds").unwrap_or_default());
+                heard.spread = Some((now, now + over));
+                self.nobody_waits_for_a_server_that_is_quick(process, now);
+            }
             "drain.completed" | "drain.incomplete" => {
                 heard.verdicts += 1;
                 let (verdicts, saw) = (heard.verdicts, heard.saw);
@@ -319,6 +326,16 @@ impl Judge {
     fn window(&self, pod: &Pod, deadline: Moment) -> Window {
         let grace = Grace::from_secs(pod.grace);
         Window::before(deadline, grace, pod.volume == Volume::Claim, &self.margins)
+    }
+
+    fn nobody_waits_for_a_server_that_is_quick(&mut self, process: u32, now: Moment) {
+        if !self.conditions.is_slow && self.conditions.is_steady {
+            self.breaks(
+                "nobody waits for a server that is quick",
+                format!("process {process} spread its evictions"),
+                now,
+            );
+        }
     }
 
     fn there_is_one_verdict_for_each_process(&mut self, process: u32, verdicts: u32, now: Moment) {

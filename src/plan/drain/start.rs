@@ -68,7 +68,8 @@ impl Drain {
         let start = self
             .terms
             .own_start(pod)
-            .max(self.terms.start_behind(hold, pod));
+            .max(self.terms.start_behind(hold, pod))
+            .max(self.crowd.turn(pod, agenda, now));
         match start {
             Some(start) if start > now => agenda.wait(task, start),
             Some(_) | None => {

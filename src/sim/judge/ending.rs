@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::front::LET_GO;
-use super::{Judge, MOST_OTHER_CALLS, is_evictable, is_excluded};
+use super::{Judge, MOST_OTHER_CALLS, Process, is_evictable, is_excluded};
 use crate::plan::Mode;
 use crate::plan::time::Moment;
 use crate::sim::World;
@@ -67,10 +67,10 @@ impl Judge {
         weather: &Weather,
         services: &[Service],
         patience: Duration,
-        owed: impl Fn(Moment) -> (Moment, Moment),
+        owed: impl Fn(&Process, Moment) -> (Moment, Moment),
     ) -> Option<Moment> {
         let chances = self.processes.values().filter_map(|process| {
-            let (from, end) = owed(self.deadline_awake(process, weather)?);
+            let (from, end) = owed(process, self.deadline_awake(process, weather)?);
             let end = process.ended.unwrap_or(end).min(end);
             let end = self.carried_out_at().unwrap_or(end).min(end);
             let mut from = process.saw?.max(from);
@@ -107,7 +107,7 @@ impl Judge {
             return;
         }
         let arrived = self.arrived_at(pod);
-        let owed = |deadline| {
+        let owed = |process: &Process, deadline| {
             let last_start = self.window(pod, deadline).last_start;
             let is_held = !self.conditions.hibernates
                 && self.front.bound.iter().any(|bound| bound.holds(pod));
@@ -121,6 +121,8 @@ impl Judge {
                 Some(lead) => arrived.max(last_start - lead).max(self.tightened),
                 None => arrived,
             };
+            let turn = self.turn_at_latest(process, pod, deadline);
+            let from = turn.map_or(from, |turn| turn.max(from));
             (from, deadline)
         };
         let Some(by) = self.fair_chance(weather, &[Service::Kubernetes], PATIENCE_FOR_PODS, owed)
@@ -136,6 +138,14 @@ impl Judge {
             let rule = "a pod gets its stop signal as soon as the weather allows";
             self.breaks(rule, detail, now);
         }
+    }
+
+    /// When its first call has to have its turn where a process spreads them: before the pod has waited for more than a
+    /// quarter of what it can without losing any of its grace period.
+    fn turn_at_latest(&self, process: &Process, pod: &Pod, deadline: Moment) -> Option<Moment> {
+        let (from, until) = process.spread?;
+        let slack = self.window(pod, deadline).whole_until().since(from);
+        Some(until.min(from + slack / 4))
     }
 
     /// When the pod came to the node.
@@ -174,7 +184,7 @@ impl Judge {
         now: Moment,
     ) {
         let services = [Service::Kubernetes];
-        let chance = self.fair_chance(weather, &services, PATIENCE, |deadline| {
+        let chance = self.fair_chance(weather, &services, PATIENCE, |_, deadline| {
             (Moment::ORIGIN, deadline)
         });
         let is_out = world.cluster.node().unschedulable && is_excluded(world);
@@ -196,11 +206,11 @@ impl Judge {
             return;
         }
         let named = [Service::Balancer, Service::Metadata];
-        let owed = |deadline| (Moment::ORIGIN, deadline - Duration::from_secs(5));
+        let owed = |_: &Process, deadline| (Moment::ORIGIN, deadline - Duration::from_secs(5));
         let is_owed = self.fair_chance(weather, &named, PATIENCE, owed).is_some();
         // What only bindings name has to be found out first, and may be left to its controller for ten seconds.
         let found = [Service::Kubernetes, Service::Balancer, Service::Metadata];
-        let owed = |deadline| (Moment::ORIGIN, deadline - FOUND_AND_LEFT);
+        let owed = |_: &Process, deadline| (Moment::ORIGIN, deadline - FOUND_AND_LEFT);
         let is_owed_if_bound = !refuses_access(setting, Service::Kubernetes)
             && self.fair_chance(weather, &found, PATIENCE, owed).is_some();
         for (arn, group) in world.balancer.groups() {

@@ -39,7 +39,7 @@ pub fn of(
     begins: Timestamp,
     user: &str,
     calls: &[AuditEvent],
-    samples: Vec<Sample>,
+    samples: &[Sample],
     looks: &[Look],
 ) -> Course {
     let after = |at: Timestamp| {

@@ -133,7 +133,8 @@ async fn agent(index: usize, stage: Arc<Stage>, clock: Clock, queues: Arc<Queues
     };
     let reporter = Reporter::new(base, Level::Info, Box::new(Nobody), now.at);
     let own = Some(PodUid::new("kube-system.agent"));
-    let planner = Planner::new(policy, node::name(index), own, index as u64, now);
+    let mut planner = Planner::new(policy, node::name(index), own, index as u64, now);
+    planner.look_over_permissions();
     let ports = node::ports(index, stage, queues);
     // Nobody asks it to stop.
     let (_stops, stop_requests) = mpsc::channel(1);

@@ -80,7 +80,7 @@ async fn interrupt(plane: &'static ControlPlane, binary: &Path, others: usize) -
     // What the start asks for is answered then.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let id = agent.id().expect("it runs");
-    let (bytes, used) = (passed.load(Ordering::Relaxed), process::processor_time(id));
+    let (bytes, before) = (passed.load(Ordering::Relaxed), process::processor_time(id));
     let mark = plane.audit_mark();
     node.metadata.announce(Duration::from_secs(120));
     let seen = line_of("interruption.notice", &log).await;
@@ -90,7 +90,7 @@ async fn interrupt(plane: &'static ControlPlane, binary: &Path, others: usize) -
         .parse()
         .expect("a time");
     line_of("interruption.summary", &log).await;
-    let used = process::processor_time(id) - used;
+    let used = process::processor_time(id).saturating_sub(before);
     let bytes = passed.load(Ordering::Relaxed) - bytes;
     let mut calls = plane.audit_events(mark).await;
     calls.retain(|call| call.token_node.as_deref() == Some(&node.name));
@@ -115,11 +115,11 @@ async fn line_of(event: &str, log: &Path) -> Value {
     let until = tokio::time::Instant::now() + AT_MOST;
     while tokio::time::Instant::now() < until {
         let text = std::fs::read_to_string(log).expect("a log");
-        let lines = text
+        let mut lines = text
             .lines()
+            .rev()
             .filter_map(|line| serde_json::from_str(line).ok());
-        let found = lines.filter(|line: &Value| line["event"] == event).last();
-        if let Some(line) = found {
+        if let Some(line) = lines.find(|line: &Value| line["event"] == event) {
             return line;
         }
         tokio::time::sleep(LOOK_EVERY).await;

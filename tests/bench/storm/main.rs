@@ -2,8 +2,8 @@
 //! `make storm` measures, prints, and writes the tables and pictures of `docs/performance.md`. Nothing is asserted: machines
 //! differ.
 //!
-//! Agents and kubectl are given the processor only when nobody else wants it, because in life they run on other machines
-//! than the API server. So what the probe feels is the server's load.
+//! Agents, kubectl and the kubelets that are played are given the processor only when nobody else wants it, because in life
+//! they run on other machines than the API server. So what the probe feels is the server's load.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
 mod course;
@@ -11,6 +11,7 @@ mod crowd;
 mod growth;
 mod node;
 mod picture;
+mod precedence;
 mod probe;
 mod round;
 mod server;
@@ -42,7 +43,10 @@ mod it {
 }
 use it::{control_plane, dockerfile, metadata};
 
+use std::path::PathBuf;
+
 use control_plane::ControlPlane;
+use course::Course;
 use crowd::Crowd;
 use dockerfile::{Dockerfile, Profile};
 use round::Who;
@@ -51,6 +55,18 @@ use round::Who;
 const NODES: usize = 200;
 
 fn main() {
+    let asked_for = |part: &str| std::env::args().any(|argument| argument == part);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    // One column alone, to see what a change of the agent does; the page is left as it is.
+    if asked_for("agents") {
+        let course = runtime.block_on(agents(number()));
+        println!("{}", table::storms(&[course]));
+        return;
+    }
     let crowded = Crowd {
         nodes: 1_000,
         pods: 30,
@@ -60,16 +76,32 @@ fn main() {
     tell("crowd", &table::crowd(&crowded));
     picture::crowd(&crowded);
     // The part that needs no server and no binary, alone.
-    if std::env::args().any(|argument| argument == "crowd") {
+    if asked_for("crowd") {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let number = std::env::args().find_map(|argument| argument.parse().ok());
-    runtime.block_on(measure(number.unwrap_or(NODES)));
+    runtime.block_on(measure(number()));
+}
+
+/// The nodes that were asked for.
+fn number() -> usize {
+    let given = std::env::args().find_map(|argument| argument.parse().ok());
+    given.unwrap_or(NODES)
+}
+
+/// The image's binary and a server.
+async fn stage() -> (PathBuf, &'static ControlPlane) {
+    eprintln!("building the image's binary …");
+    let binary = Dockerfile::read().build(Profile::Release);
+    let plane = ControlPlane::shared()
+        .await
+        .expect("Go, to build an API server");
+    plane.apply_base().await;
+    (binary, plane)
+}
+
+async fn agents(nodes: usize) -> Course {
+    let (binary, plane) = stage().await;
+    round::play(plane, &binary, Who::Agents, nodes).await
 }
 
 /// Prints a table, and puts it into the page.
@@ -79,12 +111,7 @@ fn tell(name: &str, table: &str) {
 }
 
 async fn measure(nodes: usize) {
-    eprintln!("building the image's binary …");
-    let binary = Dockerfile::read().build(Profile::Release);
-    let plane = ControlPlane::shared()
-        .await
-        .expect("Go, to build an API server");
-    plane.apply_base().await;
+    let (binary, plane) = stage().await;
     let load = process::load();
     let mut courses = Vec::new();
     for who in [Who::Agents, Who::Kubectls] {

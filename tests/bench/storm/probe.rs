@@ -68,6 +68,7 @@ impl Probe {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
+            crate::precedence::step_forward();
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()

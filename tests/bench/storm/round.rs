@@ -6,13 +6,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::sleep;
 
 use crate::control_plane::{AGENT, AGENT_NAMESPACE, ControlPlane};
 use crate::course::{self, Course};
 use crate::drainer;
 use crate::node::{self, Node};
+use crate::precedence::{self, idle_class};
 use crate::probe::Probe;
 use crate::server::Looking;
 
@@ -46,6 +47,7 @@ pub async fn play(plane: &'static ControlPlane, binary: &Path, who: Who, nodes: 
     };
     eprintln!("{prefix}: making {nodes} nodes …");
     let nodes = node::make(plane, prefix, nodes).await;
+    precedence::stand_back();
     let probe = Probe::start(plane).await;
     let directory = tempfile::tempdir().expect("a directory");
     let mut drainers = Vec::new();
@@ -98,7 +100,7 @@ pub async fn play(plane: &'static ControlPlane, binary: &Path, who: Who, nodes: 
         let _ = child.kill().await;
     }
     let calls = plane.audit_events_of_all_stages(mark).await;
-    let mut course = course::of(who, nodes.len(), begins, &user, &calls, samples, &looks);
+    let mut course = course::of(who, nodes.len(), begins, &user, &calls, &samples, &looks);
     course.clients_memory = Some(memory).filter(|memory| *memory > 0.0);
     course
 }
@@ -118,7 +120,9 @@ pub fn start_agent(binary: &Path, node: &Node, kubeconfig: &Path, directory: &Pa
         .args(["--imds-endpoint", &node.metadata.url])
         .env_clear()
         .env("KUBECONFIG", kubeconfig)
+        .stdin(Stdio::null())
         .stdout(log)
+        .kill_on_drop(true)
         .spawn()
         .expect("the agent starts")
 }
@@ -130,18 +134,12 @@ fn start_kubectl(kubeconfig: &Path, node: &Node, directory: &Path) -> Child {
         .args(["--delete-emptydir-data", "--force"])
         .env("KUBECONFIG", kubeconfig)
         .env("HOME", directory)
+        .stdin(Stdio::null())
         .stdout(log)
         .stderr(Stdio::null())
+        .kill_on_drop(true)
         .spawn()
         .expect("kubectl is installed")
-}
-
-/// A program that gets the processor when nobody else wants it.
-fn idle_class(program: &Path) -> Command {
-    let mut command = Command::new("chrt");
-    command.args(["--idle", "0"]).arg(program);
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    command
 }
 
 /// Until every node's pods are gone.
@@ -157,7 +155,7 @@ async fn wait(who: Who, drainers: &mut [Child]) {
         }
         Who::Agents => {
             // All see their notice within a rhythm; then pods stop for some seconds.
-            sleep(RHYTHM + Duration::from_secs(20)).await;
+            sleep(RHYTHM + Duration::from_secs(45)).await;
         }
     }
 }

@@ -70,6 +70,7 @@ pub enum Defect {
     CriesWolf,
     DisturbsTheReluctant,
     EvictsCriticalPodsAtOnce,
+    TakesItselfForACrowd,
     DeletesWhatWaits,
     DeletesWithoutAWord,
     FightsControllers,
@@ -103,7 +104,7 @@ const FOREIGN: &str = "nothing foreign is undone";
 const ONE_VERDICT: &str = "there is one verdict for each process";
 
 /// Every defect, and the rule that notices it.
-pub const DEFECTS: [(Defect, &str); 49] = [
+pub const DEFECTS: [(Defect, &str); 50] = [
     (
         Defect::ForgetsTheUid,
         "every call about a pod carries its UID",
@@ -186,6 +187,10 @@ pub const DEFECTS: [(Defect, &str); 49] = [
         "critical pods follow the others",
     ),
     (
+        Defect::TakesItselfForACrowd,
+        "nobody waits for a server that is quick",
+    ),
+    (
         Defect::DeletesWhatWaits,
         "a budget is broken only when the last useful moment has come",
     ),
@@ -264,6 +269,7 @@ impl Defect {
             Self::CriesWolf => "warns of what is as it should be",
             Self::DisturbsTheReluctant => "evicts at once who asks to be left alone",
             Self::EvictsCriticalPodsAtOnce => "takes critical pods for others",
+            Self::TakesItselfForACrowd => "takes its own slowness for the server's",
             Self::DeletesWhatWaits => "deletes pods whose owner forbids it",
             Self::DeletesWithoutAWord => "deletes pods without the condition",
             Self::FightsControllers => "evicts what comes back for ever",
@@ -542,6 +548,11 @@ impl Cluster for CrookedCluster {
                     self.honest.pods(freshness).await?;
                 }
                 self.honest.pods(freshness).await?
+            }
+            Defect::TakesItselfForACrowd => {
+                let listed = self.honest.pods(freshness).await?;
+                self.honest.way.clock().sleep(Duration::from_secs(1)).await;
+                listed
             }
             _ => self.honest.pods(freshness).await?,
         };

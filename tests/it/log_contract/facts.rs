@@ -323,10 +323,16 @@ fn verdicts() -> Vec<Fact> {
         sighting: Sighting::Never,
         ..Tally::default()
     };
-    let mut facts = vec![Fact::DrainProgress {
-        pods_gone: 3,
-        pods_total: 5,
-    }];
+    let mut facts = vec![
+        Fact::DrainSpread {
+            listed_in: ELAPSED,
+            over: ELAPSED,
+        },
+        Fact::DrainProgress {
+            pods_gone: 3,
+            pods_total: 5,
+        },
+    ];
     for pods in [complete, left, unseen] {
         facts.push(Fact::Verdict(pods, ELAPSED));
         for after in [Some(ELAPSED), None] {

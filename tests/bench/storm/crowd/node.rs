@@ -9,15 +9,15 @@ use futures_util::Stream;
 use spot_interrupt_handler::attempt::Ports;
 use spot_interrupt_handler::clock::Clock;
 use spot_interrupt_handler::plan::action::{Freshness, NodeEvent, WatchEvent};
-use spot_interrupt_handler::plan::binding::{Binding, BindingApi, Service, TargetId};
+use spot_interrupt_handler::plan::binding::{Binding, BindingApi, Service};
 use spot_interrupt_handler::plan::budget::Grace;
 use spot_interrupt_handler::plan::id::{
-    BootId, InstanceId, NodeName, PodRef, PodUid, ResourceVersion, TargetGroupArn,
+    BootId, InstanceId, NodeName, PodRef, PodUid, ResourceVersion,
 };
 use spot_interrupt_handler::plan::node::{CordonPatch, NodeView, UndoPatch};
 use spot_interrupt_handler::plan::pod::{BlockedWish, PodView};
 use spot_interrupt_handler::plan::preflight::{Access, Permission};
-use spot_interrupt_handler::plan::time::{Moment, Now};
+use spot_interrupt_handler::plan::time::Moment;
 use spot_interrupt_handler::ports::{Cluster, ClusterError, Refusal};
 use spot_interrupt_handler::sim::World;
 use spot_interrupt_handler::sim::balancer::LoadBalancer;
@@ -28,10 +28,7 @@ use spot_interrupt_handler::sim::journal::Journal;
 use spot_interrupt_handler::sim::metadata::{Instance, MetadataService, ScheduledNotice};
 use spot_interrupt_handler::sim::node::Node;
 use spot_interrupt_handler::sim::pod::Pod;
-use spot_interrupt_handler::sim::ports::{
-    PodCall, SimBalancer, SimCluster, SimMetadata, Way, Witness,
-};
-use spot_interrupt_handler::sim::refused::Refused;
+use spot_interrupt_handler::sim::ports::{Nobody, SimBalancer, SimCluster, SimMetadata, Way};
 use spot_interrupt_handler::sim::stage::Stage;
 
 use super::Crowd;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use spot_interrupt_handler::clock::Clock;
+use spot_interrupt_handler::plan::time::Moment;
 use tokio::sync::oneshot;
 
 /// Of the server's 600 seats the level `workload-high` has 40 of 245 shares
@@ -20,6 +21,9 @@ const LENGTH: usize = 50;
 
 /// A quarter of the server's limit for a request.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// What a request is taken to cost its queue until it is over and the server knows.
+const ESTIMATE: Duration = Duration::from_millis(3);
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,44 +50,64 @@ pub struct Queues {
 #[derive(Debug)]
 struct State {
     free: usize,
-    waiting: Vec<VecDeque<oneshot::Sender<Seat>>>,
-    /// Whose turn it is.
-    turn: usize,
+    queues: Vec<Queue>,
+    /// What the queue had used whose turn it was last.
+    turn: Duration,
     asked: Vec<Asked>,
+}
+
+/// The server lets those queues go first that have used the least of its seats' time.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<oneshot::Sender<Seat>>,
+    used: Duration,
 }
 
 /// A place among those that are served; given back when it is dropped.
 #[derive(Debug)]
-pub struct Seat(Arc<Queues>);
+pub struct Seat {
+    queues: Arc<Queues>,
+    queue: usize,
+    since: Moment,
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        let now = self.queues.clock.now().at;
         let next = {
-            let mut state = self.0.state();
+            let mut state = self.queues.state();
+            let queue = &mut state.queues[self.queue];
+            queue.used = (queue.used + now.since(self.since)).saturating_sub(ESTIMATE);
             let next = state.next();
             if next.is_none() {
                 state.free += 1;
             }
             next
         };
-        if let Some(next) = next {
+        if let Some((queue, next)) = next {
             // Who does not wait any more gives it back at once, by dropping it.
-            let _ = next.send(Seat(self.0.clone()));
+            let _ = next.send(Seat {
+                queues: self.queues.clone(),
+                queue,
+                since: now,
+            });
         }
     }
 }
 
 impl State {
-    fn next(&mut self) -> Option<oneshot::Sender<Seat>> {
-        for _ in 0..QUEUES {
-            self.turn = (self.turn + 1) % QUEUES;
-            while let Some(next) = self.waiting[self.turn].pop_front() {
-                if !next.is_closed() {
-                    return Some(next);
-                }
-            }
+    /// Whose turn it is, and in which queue.
+    fn next(&mut self) -> Option<(usize, oneshot::Sender<Seat>)> {
+        for queue in &mut self.queues {
+            queue.waiting.retain(|waiting| !waiting.is_closed());
         }
-        None
+        let next = (0..QUEUES)
+            .filter(|queue| !self.queues[*queue].waiting.is_empty())
+            .min_by_key(|queue| self.queues[*queue].used)?;
+        self.turn = self.queues[next].used;
+        let queue = &mut self.queues[next];
+        queue.used += ESTIMATE;
+        Some((next, queue.waiting.pop_front()?))
     }
 }
 
@@ -91,8 +115,8 @@ impl Queues {
     pub fn new(clock: Clock) -> Self {
         let state = State {
             free: SEATS,
-            waiting: (0..QUEUES).map(|_| VecDeque::new()).collect(),
-            turn: 0,
+            queues: (0..QUEUES).map(|_| Queue::default()).collect(),
+            turn: Duration::ZERO,
             asked: Vec::new(),
         };
         Self {
@@ -115,7 +139,11 @@ impl Queues {
         let now = self.clock.now().at;
         let at = now.seconds_from(super::NOTICE);
         let seat = match self.stand(flow) {
-            Standing::Seated => Some(Seat(self.clone())),
+            Standing::Seated(queue) => Some(Seat {
+                queues: self.clone(),
+                queue,
+                since: now,
+            }),
             Standing::Refused => None,
             Standing::Waiting(seat) => {
                 let waited = self.clock.until(now + LONGEST_WAIT, seat).await;
@@ -133,26 +161,32 @@ impl Queues {
 
     fn stand(&self, flow: &str) -> Standing {
         let mut state = self.state();
-        if state.free > 0 {
-            state.free -= 1;
-            return Standing::Seated;
-        }
         let shortest = hand(flow)
-            .min_by_key(|queue| state.waiting[*queue].len())
+            .min_by_key(|queue| state.queues[*queue].waiting.len())
             .expect("a hand");
-        let queue = &mut state.waiting[shortest];
-        queue.retain(|waiting| !waiting.is_closed());
-        if queue.len() >= LENGTH {
+        let (turn, is_free) = (state.turn, state.free > 0);
+        let queue = &mut state.queues[shortest];
+        if queue.waiting.is_empty() {
+            // What a queue did not use while nobody stood in it, it has lost.
+            queue.used = queue.used.max(turn);
+        }
+        if is_free {
+            queue.used += ESTIMATE;
+            state.free -= 1;
+            return Standing::Seated(shortest);
+        }
+        queue.waiting.retain(|waiting| !waiting.is_closed());
+        if queue.waiting.len() >= LENGTH {
             return Standing::Refused;
         }
         let (sender, seat) = oneshot::channel();
-        queue.push_back(sender);
+        queue.waiting.push_back(sender);
         Standing::Waiting(seat)
     }
 }
 
 enum Standing {
-    Seated,
+    Seated(usize),
     Waiting(oneshot::Receiver<Seat>),
     Refused,
 }
