@@ -49,23 +49,30 @@ impl Dockerfile {
             .flat_map(instruction)
             .flat_map(|list| serde_json::from_str::<Vec<String>>(list).expect("the exec form"))
             .collect();
-        let (_, flags) = text.split_once("RUSTFLAGS=\"").expect("flags");
-        let (rustflags, _) = flags.split_once('"').expect("flags");
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
             other => panic!("no image is made for {other}"),
         };
-        let (_, target) = text
+        let (_, of_architecture) = text
             .split_once(&format!("{architecture}) target="))
             .expect("a target");
-        let target = target.split_whitespace().next().expect("a target");
+        let (target, flags) = of_architecture.split_once("; flags=\"").expect("flags");
+        let (flags, _) = flags.split_once('"').expect("flags");
+        let variable = |name: &str| {
+            let (_, value) = text.split_once(&format!("{name}=\"")).expect("its value");
+            value.split_once('"').expect("its end").0
+        };
+        let rustflags: Vec<&str> = flags
+            .split(' ')
+            .map(|name| variable(name.trim_start_matches('$')))
+            .collect();
         Self {
             base: last.lines().next().unwrap_or_default().to_owned(),
             copies,
             user: instruction("USER ").concat(),
             command,
-            rustflags: rustflags.to_owned(),
+            rustflags: rustflags.join(" "),
             target: target.to_owned(),
         }
     }
