@@ -11,6 +11,7 @@ mod event;
 mod examine;
 mod list;
 mod node;
+mod object;
 mod pod;
 mod service;
 mod source;

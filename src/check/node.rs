@@ -82,7 +82,7 @@ impl Check<'_> {
     }
 
     fn other_drainers(&mut self, node: &ExaminedNode) {
-        for taint in &node.taints {
+        for taint in &node.view.taints {
             if TAINTS_OF_DRAINERS.contains(&taint.as_str()) {
                 let text = format!("something else drains it now: taint {taint}");
                 self.warn(Section::Node, text);
@@ -92,7 +92,7 @@ impl Check<'_> {
             return;
         }
         for (label, what) in LABELS_OF_DRAINERS {
-            if node.labels.contains_key(label) {
+            if node.view.labels.contains_key(label) {
                 let text =
                     format!("label {label}: {what}; then --mode deregister-only fits beside it");
                 self.note(Section::Node, text);

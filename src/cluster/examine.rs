@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use http::header::DATE;
-use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -12,6 +11,7 @@ use kube::api::{GetParams, ListParams};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::object::{Node, Pod, PodSpec};
 use super::{KubeCluster, LIST_LIMIT, OBJECT_LIMIT, all_pods, answer, node, nodes, pod};
 use crate::plan::node::NodeView;
 use crate::plan::pod::{PodProgress, PodView};
@@ -30,10 +30,6 @@ pub struct ExaminedNode {
     pub view: NodeView,
     /// `spec.providerID`.
     pub provider_id: Option<String>,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// The keys of its taints.
-    pub taints: Vec<String>,
     /// The `Date` header of the answer.
     pub date: Option<String>,
 }
@@ -43,8 +39,6 @@ pub struct ExaminedNode {
 pub struct ExaminedPod {
     /// As the drain sees it.
     pub view: PodView,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
     /// Whether a target group holds its own address.
     pub is_ip_target: bool,
     /// Whether a container of it has a preStop hook.
@@ -88,18 +82,12 @@ impl KubeCluster {
             .map(str::to_owned);
         let body = answer::whole_body(response.into_body(), OBJECT_LIMIT).await?;
         let node: Node = answer::decode(&body)?;
-        let spec = node.spec.clone().unwrap_or_default();
+        let provider_id = node.spec.as_ref().and_then(|spec| spec.provider_id.clone());
+        let view = node::view(node)?;
         Ok(ExaminedNode {
-            provider_id: spec.provider_id,
-            labels: node.metadata.labels.clone().unwrap_or_default(),
-            taints: spec
-                .taints
-                .into_iter()
-                .flatten()
-                .map(|taint| taint.key)
-                .collect(),
+            view,
+            provider_id,
             date,
-            view: node::view(node)?,
         })
     }
 
@@ -151,21 +139,24 @@ impl KubeCluster {
 }
 
 fn examined(pod: Pod) -> Option<ExaminedPod> {
-    let spec = pod.spec.clone().unwrap_or_default();
+    let spec = pod.spec.as_ref();
+    let is_ip_target = spec.is_some_and(is_ip_target);
+    let has_pre_stop = spec.is_some_and(has_pre_stop);
+    let view = pod::view(pod)?;
     Some(ExaminedPod {
-        labels: pod.metadata.labels.clone().unwrap_or_default(),
-        is_ip_target: spec
-            .readiness_gates
-            .iter()
-            .flatten()
-            .any(|gate| gate.condition_type.starts_with(TARGET_HEALTH_GATE)),
-        has_pre_stop: has_pre_stop(&spec),
-        view: pod::view(pod)?,
+        view,
+        is_ip_target,
+        has_pre_stop,
     })
 }
 
+fn is_ip_target(spec: &PodSpec) -> bool {
+    let mut gates = spec.readiness_gates.iter().flatten();
+    gates.any(|gate| gate.condition_type.starts_with(TARGET_HEALTH_GATE))
+}
+
 fn has_pre_stop(spec: &PodSpec) -> bool {
-    spec.containers.iter().any(|container| {
+    spec.containers.iter().flatten().any(|container| {
         container
             .lifecycle
             .as_ref()
@@ -214,7 +205,7 @@ impl Budget {
             && self
                 .selector
                 .as_ref()
-                .is_some_and(|selector| selects(selector, &pod.labels))
+                .is_some_and(|selector| selects(selector, &pod.view.labels))
     }
 }
 

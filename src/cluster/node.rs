@@ -1,8 +1,8 @@
 //! The Node, read and patched.
 
-use k8s_openapi::api::core::v1::Node;
 use serde_json::{Map, Value, json};
 
+use super::object::Node;
 use crate::annotation::{
     EXCLUSION_LABEL, INTERRUPTION_ANNOTATION, read_annotation, write_annotation,
 };

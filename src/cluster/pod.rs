@@ -1,7 +1,6 @@
 //! Pods, read and evicted.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, PodStatus};
 use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     DeleteOptions, ObjectMeta, OwnerReference, Preconditions,
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::answer;
 use super::list::List;
+use super::object::{ContainerStatus, Metadata, Pod, PodSpec, PodStatus};
 use crate::annotation::{blocked_wish, start_wish};
 use crate::plan::budget::Grace;
 use crate::plan::id::{PodRef, PodUid, ResourceVersion};
@@ -93,7 +93,7 @@ pub(super) fn view(pod: Pod) -> Option<PodView> {
     })
 }
 
-fn is_mirror(metadata: &ObjectMeta) -> bool {
+fn is_mirror(metadata: &Metadata) -> bool {
     let is_annotated = metadata
         .annotations
         .as_ref()
@@ -121,11 +121,12 @@ fn ports(spec: &PodSpec) -> Vec<PodPort> {
     let containers = spec
         .containers
         .iter()
-        .chain(spec.init_containers.iter().flatten());
+        .chain(&spec.init_containers)
+        .flatten();
     containers
         .flat_map(|container| container.ports.iter().flatten())
         .filter_map(|port| {
-            let number = u16::try_from(port.container_port).ok()?;
+            let number = u16::try_from(port.number).ok()?;
             let host = port.host_port.and_then(|host| u16::try_from(host).ok());
             Some(PodPort {
                 name: port.name.clone(),
@@ -187,7 +188,7 @@ fn is_ready(status: &PodStatus) -> bool {
         .conditions
         .iter()
         .flatten()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        .any(|condition| condition.kind == "Ready" && condition.status == "True")
 }
 
 /// The body of a patch of a pod's status: why it is going to be deleted, as the node's own shutdown says it

@@ -4,11 +4,11 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::BodyExt as _;
-use k8s_openapi::api::core::v1::Pod;
 use kube::client::Body;
 use serde::Deserialize;
 
 use super::answer::{self, Status};
+use super::object::Pod;
 use super::pod;
 use crate::plan::action::WatchEvent;
 use crate::plan::id::{PodUid, ResourceVersion};

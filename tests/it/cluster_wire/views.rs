@@ -102,6 +102,23 @@ fn plain() -> PodView {
 }
 
 #[tokio::test]
+async fn what_a_drain_has_no_business_with_may_say_anything() {
+    let odd = object!({
+        "metadata": {"managedFields": "none", "finalizers": 5},
+        "spec": {
+            "nodeName": {}, "affinity": [], "restartPolicy": 1, "somethingNew": true,
+            "volumes": [{"name": 1, "configMap": "not an object"}],
+            "containers": [{"name": {}, "image": [], "resources": null, "env": 3}],
+        },
+        "status": {"qosClass": 0, "startTime": "yesterday", "podIPs": {}},
+    });
+    assert_eq!(
+        listed(&[pod(&odd)]).await,
+        listed(&[pod(&object!({}))]).await
+    );
+}
+
+#[tokio::test]
 async fn a_plain_pod_is_seen_as_it_is() {
     assert_eq!(view(object!({})).await, plain());
 }
