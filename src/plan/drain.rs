@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use self::blocked::{Namespaces, note_refusal};
 use self::call::{Next, Trouble, refusal_wait};
-use self::crowd::Crowd;
 use self::flow::Flow;
 use self::passage::{ACKNOWLEDGEMENT, Answer, Course, Doubt, Occasion, Pod, Record, Urgency};
 use self::silence::Silence;
@@ -114,7 +113,6 @@ pub(super) struct Drain {
     /// Pods with a call in flight.
     calling: BTreeSet<PodUid>,
     flow: Flow,
-    crowd: Crowd,
     silence: Silence,
     last_accepted_call: Option<Moment>,
     last_gone: Option<Moment>,
@@ -149,7 +147,6 @@ impl Drain {
             recreated: BTreeMap::new(),
             calling: BTreeSet::new(),
             flow: Flow::new(terms.max_in_flight),
-            crowd: Crowd::Unseen,
             silence: Silence::default(),
             last_accepted_call: None,
             last_gone: None,
@@ -157,15 +154,15 @@ impl Drain {
         }
     }
 
-    /// Takes a complete list of the node's pods, asked for at `asked`.
+    /// Takes a complete list of the node's pods, asked for at `asked`; the first one with how long it was waited for.
     pub(super) fn handle_list(
         &mut self,
         pods: Vec<PodView>,
         asked: Moment,
+        first_in: Option<Duration>,
         agenda: &mut Agenda,
         now: Now,
     ) {
-        self.heed_crowd(asked, agenda, now.at);
         let listed: BTreeSet<PodUid> = pods.iter().map(|view| view.pod.uid.clone()).collect();
         let missing: Vec<PodUid> = self
             .pods
@@ -181,6 +178,9 @@ impl Drain {
             self.handle_seen(view, agenda, now);
             self.handle_still_alive(&uid, asked, agenda, now.at);
             self.handle_looked_up(&uid, asked, agenda);
+        }
+        if let Some(listed_in) = first_in {
+            self.make_room(listed_in, agenda, now.at);
         }
         self.fill_window(agenda, now.at);
     }
@@ -355,7 +355,7 @@ impl Drain {
         for (uid, pod) in &mut self.pods {
             let limit_then = pod.limit_of_call_under_way(earlier);
             pod.window = self.terms.window(&pod.view, self.deadline);
-            pod.turn = None;
+            pod.hasten(now);
             let limit = pod.limit_of_call_under_way(self.deadline);
             // What was sent keeps its grace period; it is only waited for as long as there is time for what follows.
             if let Some(limit) = limit.filter(|_| limit < limit_then) {

@@ -129,7 +129,7 @@ pub(super) struct Preflight {
     missing: Vec<Permission>,
     reason: Option<String>,
     failures: u32,
-    asked: Moment,
+    asked: Option<Moment>,
     quickest_answer: Option<Duration>,
 }
 
@@ -152,7 +152,7 @@ impl Preflight {
     /// Asks the next question, if there is one.
     pub(super) fn ask(&mut self, agenda: &mut Agenda, now: Moment) {
         if let Some(permission) = self.questions.front() {
-            self.asked = now;
+            self.asked = Some(now);
             agenda.attempt(
                 Task::Preflight,
                 Request::ReviewAccess(*permission),
@@ -165,9 +165,8 @@ impl Preflight {
     pub(super) fn handle_outcome(&mut self, outcome: Outcome, agenda: &mut Agenda, now: Moment) {
         match outcome {
             Outcome::Access(access) => {
-                let took = now.since(self.asked);
-                self.quickest_answer =
-                    Some(self.quickest_answer.map_or(took, |least| least.min(took)));
+                let took = self.asked.map(|asked| now.since(asked));
+                self.quickest_answer = self.quickest_answer.into_iter().chain(took).min();
                 self.note(access);
             }
             Outcome::Failed(failure) if is_final(&failure) => {

@@ -57,7 +57,7 @@ pub(super) struct Response {
     /// How many target groups the operator named, as long as there is no instance to name in them.
     unnamed: u32,
     verdict: VerdictStep,
-    registrations: Registrations,
+    failure_event: FailureEvent,
     /// How often each event could not be published.
     publish_failures: BTreeMap<NodeEventKind, u32>,
     withdrawal: Withdrawal,
@@ -72,11 +72,11 @@ enum TargetsStep {
     Forbidden(Targets),
 }
 
-/// Whether the Node's events say that a registration was given up.
+/// Whether the Node's event about the first registration that was given up is on its way.
 #[derive(Debug, PartialEq, Eq)]
-enum Registrations {
-    NoneGivenUp,
-    FailurePublished,
+enum FailureEvent {
+    NotDue,
+    Sent,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Response {
             is_in_the_dark: false,
             unnamed: discovery.unnamed().len().try_into().unwrap_or(u32::MAX),
             verdict: VerdictStep::Pending,
-            registrations: Registrations::NoneGivenUp,
+            failure_event: FailureEvent::NotDue,
             publish_failures: BTreeMap::new(),
             withdrawal: Withdrawal::Untold,
             interruption,
@@ -220,7 +220,6 @@ impl Response {
                 }
             }
         }
-        self.watch_controllers(agenda, now);
         self.unnamed = discovery.unnamed().len().try_into().unwrap_or(u32::MAX);
         self.face(discovery, agenda, now);
         self.conclude(agenda, now);
@@ -449,7 +448,6 @@ impl Response {
                 if let TargetsStep::Begun(_, targets) = &mut self.targets {
                     targets.handle_outcome(index, outcome, agenda, now.at);
                 }
-                self.watch_controllers(agenda, now.at);
                 self.face(discovery, agenda, now.at);
             }
             Task::Publish(kind) => self.handle_published(kind, &outcome, agenda, now.at),
@@ -614,10 +612,11 @@ impl Response {
         agenda: &mut Agenda,
         now: Now,
     ) {
+        let first_in = (!self.sight.has_listed()).then(|| now.at.since(self.begun));
         self.sight.handle_list(version, agenda, now.at);
         self.wait_for_the_end(agenda);
         self.drain
-            .handle_list(pods, self.sight.asked(), agenda, now);
+            .handle_list(pods, self.sight.asked(), first_in, agenda, now);
     }
 
     /// The second of two LISTs has come to something.
@@ -706,8 +705,9 @@ impl Response {
 
     /// What follows from how things stand now, whatever has led there.
     fn conclude(&mut self, agenda: &mut Agenda, now: Moment) {
-        if self.registrations == Registrations::NoneGivenUp && self.has_given_up_a_registration() {
-            self.registrations = Registrations::FailurePublished;
+        self.watch_controllers(agenda, now);
+        if self.failure_event == FailureEvent::NotDue && self.has_given_up_a_registration() {
+            self.failure_event = FailureEvent::Sent;
             self.publish(NodeEventKind::TargetDeregistrationFailed, agenda, now);
         }
         if self.verdict == VerdictStep::Pending && self.is_finished() {

@@ -6,6 +6,7 @@
 mod ending;
 mod front;
 mod scope;
+mod spread;
 mod undoing;
 mod wishes;
 
@@ -78,8 +79,8 @@ struct Process {
     deadline_moved: Moment,
     verdicts: u32,
     summary: Option<Summary>,
-    /// When it said that it spreads evictions that can wait, and until when.
-    spread: Option<(Moment, Moment)>,
+    /// When it said that it spreads evictions that can wait.
+    spread: Option<Moment>,
     calls: BTreeMap<PodUid, u32>,
 }
 
@@ -282,8 +283,7 @@ impl Judge {
             "node.cordoned" => heard.cordoned = Some(line.at),
             "interruption.changed" => self.tightened = now,
             "drain.spread" => {
-                let over = Duration::from_secs_f64(number("over_seconds").unwrap_or_default());
-                heard.spread = Some((now, now + over));
+                heard.spread = Some(now);
                 self.nobody_waits_for_a_server_that_is_quick(process, now);
             }
             "drain.completed" | "drain.incomplete" => {
@@ -326,16 +326,6 @@ impl Judge {
     fn window(&self, pod: &Pod, deadline: Moment) -> Window {
         let grace = Grace::from_secs(pod.grace);
         Window::before(deadline, grace, pod.volume == Volume::Claim, &self.margins)
-    }
-
-    fn nobody_waits_for_a_server_that_is_quick(&mut self, process: u32, now: Moment) {
-        if !self.conditions.is_slow && self.conditions.is_steady {
-            self.breaks(
-                "nobody waits for a server that is quick",
-                format!("process {process} spread its evictions"),
-                now,
-            );
-        }
     }
 
     fn there_is_one_verdict_for_each_process(&mut self, process: u32, verdicts: u32, now: Moment) {
@@ -575,6 +565,7 @@ impl Witness for Judge {
         self.who_leaves_the_pods_to_another_calls_none(call, now);
         let pod = world.cluster.whoever(&call.pod.uid);
         if let Some(pod) = pod {
+            self.who_is_put_off_loses_nothing(call, pod, now);
             self.a_late_pod_is_left_alone_until_it_is_time(call, pod, now);
             self.critical_pods_follow_the_others(call, pod, world, now);
             self.a_pod_stops_only_when_the_ways_in_to_it_have_settled(call, pod, world, now);

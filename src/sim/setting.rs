@@ -187,6 +187,8 @@ impl Setting {
         let mut last = Dice(Rng::with_seed(seed ^ 0x756e_646f_0000_0001));
         last.leave_behind(&mut node);
         last.outlive(notice, &mut happenings, &mut spells);
+        let mut crowd = Dice(Rng::with_seed(seed ^ 0x6372_6f77_6400_0001));
+        spells.extend(crowd.crowd(notice));
         Self {
             seed,
             node,
@@ -682,6 +684,20 @@ impl Dice {
             return Vec::new();
         }
         (0..=self.up_to(3)).map(|_| self.spell(end)).collect()
+    }
+
+    /// Others are interrupted in the same second, and the server has all of them to serve for some seconds.
+    fn crowd(&mut self, notice: ScheduledNotice) -> Option<Spell> {
+        let slow = Duration::from_millis(self.0.u64(100..1_500));
+        // A poll sees the notice within five seconds.
+        let until = notice.appears + self.seconds(4, 9);
+        self.chance(6).then_some(Spell {
+            service: Service::Kubernetes,
+            from: notice.appears,
+            until,
+            trouble: Trouble::Slow(slow),
+            percent: 100,
+        })
     }
 
     fn spell(&mut self, end: Moment) -> Spell {

@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
-use super::passage::Pod;
+use super::passage::{Pod, Urgency};
 use super::{Drain, Pace};
 use crate::plan::fact::Fact;
+use crate::plan::id::PodUid;
+use crate::plan::pod::PodProgress;
 use crate::plan::sight::LIST_PATIENCE;
 use crate::plan::task::Agenda;
 use crate::plan::time::Moment;
@@ -17,58 +19,67 @@ use crate::plan::time::Moment;
 const PART_OF_SLACK: u32 = 4;
 
 /// A quarter of the slack of a pod with the usual grace period: 120 s − 8 s − 30 s leave 82 s. However much time there is,
-/// first calls have been made so long after the notice.
+/// first calls are due so long after the notice.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// A LIST on a new connection takes three round trips (TCP, TLS 1.3, the LIST), an easy question on an old one takes one.
-const ROUND_TRIPS: u32 = 3;
+/// A LIST on a new connection takes three round trips (TCP, TLS 1.3, the LIST), and six more until a window that doubles
+/// from ten segments has let 1.4 MB through, which is 250 pods (measured). An easy question on an old one takes one.
+const ROUND_TRIPS: u32 = 9;
 
 /// The server's own time for a LIST: milliseconds, or tens of them for 250 pods (measured). This is ten times as much.
 const OF_ITS_OWN: Duration = Duration::from_millis(250);
 
-/// Whether the server has been seen to have others to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Crowd {
-    Unseen,
-    /// First calls are spread up to then.
-    Until(Moment),
-}
-
-impl Drain {
-    /// A LIST was answered: how long that took tells whether others are being served. One that took too long for that was
-    /// with a server that hung, and is back.
-    pub(super) fn heed_crowd(&mut self, asked: Moment, agenda: &mut Agenda, now: Moment) {
-        let Some(quickest) = self.terms.quickest_answer else {
-            return;
-        };
-        let listed_in = now.since(asked);
-        let until = self.first_seen + LONGEST;
-        let is_slow = listed_in > quickest * ROUND_TRIPS + OF_ITS_OWN;
-        let is_crowded = is_slow && listed_in < LIST_PATIENCE && now < until;
-        match (self.crowd, self.terms.pace) {
-            (Crowd::Unseen, Pace::ToTheDeadline) if is_crowded => {
-                self.crowd = Crowd::Until(until);
-                agenda.tell(Fact::DrainSpread {
-                    listed_in,
-                    over: until.since(now),
-                });
+impl Pod {
+    /// How long its first call may be put off for others.
+    fn patience(&self, now: Moment) -> Duration {
+        match self.view.progress {
+            // Nobody misses a pod that does not serve.
+            PodProgress::Pending | PodProgress::NotReady => Duration::ZERO,
+            PodProgress::Ready | PodProgress::Finished => {
+                self.window.whole_until().since(now) / PART_OF_SLACK
             }
-            (Crowd::Unseen, Pace::ToTheDeadline | Pace::AtOnce) | (Crowd::Until(_), _) => {}
         }
+    }
+
+    /// The deadline has moved closer, and what the pod can wait with it.
+    pub(super) fn hasten(&mut self, now: Moment) {
+        self.put_off_to = self.put_off_to.map(|to| to.min(now + self.patience(now)));
     }
 }
 
-impl Crowd {
-    /// When a pod's turn comes; none when that is at once. It is drawn once for each pod and deadline.
-    pub(super) fn turn(self, pod: &mut Pod, agenda: &mut Agenda, now: Moment) -> Option<Moment> {
-        let Self::Until(until) = self else {
-            return None;
+impl Drain {
+    /// The pods were listed for the first time, and that took so long: if others are being served, first calls that can
+    /// wait are spread, in the order of their urgency.
+    ///
+    /// One that took too long for that was with a server that hung, and is back: no pod waits any longer then.
+    pub(super) fn make_room(&mut self, listed_in: Duration, agenda: &mut Agenda, now: Moment) {
+        let Some(quickest) = self.terms.quickest_answer else {
+            return;
         };
-        let part = pod.window.whole_until().since(now) / PART_OF_SLACK;
-        let most = part.min(until.since(now));
-        let turn = pod
-            .turn
-            .get_or_insert_with(|| now + agenda.jitter().up_to(most));
-        Some(*turn)
+        let usual = quickest * ROUND_TRIPS + OF_ITS_OWN;
+        let is_crowded = usual < listed_in && listed_in < LIST_PATIENCE;
+        let over = (self.first_seen + LONGEST).since(now);
+        if !is_crowded || self.terms.pace == Pace::AtOnce {
+            return;
+        }
+        let mut in_line: Vec<(Urgency, PodUid)> =
+            std::mem::take(&mut self.ready).into_iter().collect();
+        let mut moments: Vec<Duration> = in_line
+            .iter()
+            .map(|_| agenda.jitter().up_to(over))
+            .collect();
+        moments.sort();
+        let mut are_put_off = false;
+        for ((_, uid), moment) in in_line.drain(..).zip(moments) {
+            if let Some(pod) = self.pods.get_mut(&uid) {
+                let wait = moment.min(pod.patience(now));
+                are_put_off |= !wait.is_zero();
+                pod.put_off_to = Some(now + wait);
+            }
+            self.line_up(&uid, agenda, now);
+        }
+        if are_put_off {
+            agenda.tell(Fact::DrainSpread { listed_in, over });
+        }
     }
 }

@@ -24,8 +24,8 @@ const STILL_AT_WORK: Duration = Duration::from_secs(15);
 pub(super) struct Pod {
     pub(super) view: PodView,
     pub(super) window: Window,
-    /// When its first call is due as far as others that the server has to serve go.
-    pub(super) turn: Option<Moment>,
+    /// When its first call is due as far as others go that the server has to serve.
+    pub(super) put_off_to: Option<Moment>,
     pub(super) on_blocked: OnBlocked,
     pub(super) course: Course,
     pub(super) record: Record,
@@ -228,7 +228,7 @@ impl Pod {
     pub(super) fn new(view: PodView, terms: &Terms, deadline: Moment) -> Self {
         Self {
             window: terms.window(&view, deadline),
-            turn: None,
+            put_off_to: None,
             course: match view.exemption(terms.agent.as_ref()) {
                 Some(exemption) => Course::Exempt(exemption),
                 None if view.progress == PodProgress::Finished => Course::Finished,

@@ -1,4 +1,4 @@
-//! When a pod's eviction may begin: ordinary pods at once, critical ones when those are gone, late ones as late as they
+//! When a pod's eviction may begin: ordinary pods at once or, before a server that is slow, soon, critical ones when those are gone, late ones as late as they
 //! want; and each in time for a refusal to be repeated.
 
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Drain {
             .terms
             .own_start(pod)
             .max(self.terms.start_behind(hold, pod))
-            .max(self.crowd.turn(pod, agenda, now));
+            .max(pod.put_off_to);
         match start {
             Some(start) if start > now => agenda.wait(task, start),
             Some(_) | None => {

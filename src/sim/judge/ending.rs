@@ -121,8 +121,8 @@ impl Judge {
                 Some(lead) => arrived.max(last_start - lead).max(self.tightened),
                 None => arrived,
             };
-            let turn = self.turn_at_latest(process, pod, deadline);
-            let from = turn.map_or(from, |turn| turn.max(from));
+            let put_off_to = self.put_off_to(process, pod, deadline);
+            let from = put_off_to.map_or(from, |to| to.max(from));
             (from, deadline)
         };
         let Some(by) = self.fair_chance(weather, &[Service::Kubernetes], PATIENCE_FOR_PODS, owed)
@@ -140,16 +140,8 @@ impl Judge {
         }
     }
 
-    /// When its first call has to have its turn where a process spreads them: before the pod has waited for more than a
-    /// quarter of what it can without losing any of its grace period.
-    fn turn_at_latest(&self, process: &Process, pod: &Pod, deadline: Moment) -> Option<Moment> {
-        let (from, until) = process.spread?;
-        let slack = self.window(pod, deadline).whole_until().since(from);
-        Some(until.min(from + slack / 4))
-    }
-
     /// When the pod came to the node.
-    fn arrived_at(&self, pod: &Pod) -> Moment {
+    pub(super) fn arrived_at(&self, pod: &Pod) -> Moment {
         let arrived = self.arrived.get(&pod.uid).copied();
         arrived.unwrap_or(Moment::ORIGIN)
     }

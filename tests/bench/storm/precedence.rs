@@ -5,14 +5,15 @@ use std::process::Command;
 
 /// Lets this process have the processor only when nobody else wants it, with what it starts from here on.
 pub fn stand_back() {
-    schedule("--idle", &std::process::id().to_string(), "--all-tasks");
+    let id = std::process::id().to_string();
+    chrt(&["--all-tasks", "--idle", "--pid", "0", &id]);
 }
 
 /// Lets this thread have it like everybody, in a process that stands back.
 pub fn step_forward() {
     let thread = std::fs::read_link("/proc/thread-self").expect("Linux");
     let id = thread.file_name().expect("a thread's id").to_string_lossy();
-    schedule("--other", &id, "--verbose");
+    chrt(&["--other", "--pid", "0", &id]);
 }
 
 /// A program that gets the processor when nobody else wants it.
@@ -22,11 +23,11 @@ pub fn idle_class(program: &Path) -> tokio::process::Command {
     command
 }
 
-fn schedule(class: &str, id: &str, how: &str) {
+fn chrt(arguments: &[&str]) {
     let chrt = Command::new("chrt")
-        .args([how, class, "--pid", "0", id])
+        .args(arguments)
         .output()
         .expect("chrt is installed");
     let complaint = String::from_utf8_lossy(&chrt.stderr);
-    assert!(chrt.status.success(), "chrt {class}: {complaint}");
+    assert!(chrt.status.success(), "chrt {arguments:?}: {complaint}");
 }

@@ -32,6 +32,9 @@ const WITHIN: Duration = Duration::from_secs(1);
 /// The slowest drain takes less.
 const AT_MOST: Duration = Duration::from_secs(100);
 
+/// Whatever the machine makes of it.
+const MARGIN: Duration = Duration::from_secs(15);
+
 /// Who drains the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
@@ -154,8 +157,8 @@ async fn wait(who: Who, drainers: &mut [Child]) {
             }
         }
         Who::Agents => {
-            // All see their notice within a rhythm; then pods stop for some seconds.
-            sleep(RHYTHM + Duration::from_secs(45)).await;
+            // All see their notice within a rhythm, and spread first calls over twenty seconds; then pods stop for five.
+            sleep(RHYTHM + Duration::from_secs(20) + Duration::from_secs(5) + MARGIN).await;
         }
     }
 }

@@ -20,8 +20,15 @@ fn labelled(bindings: Vec<Binding>, left: f64) -> Stage {
 }
 
 fn unlabelled(bindings: Vec<Binding>, left: f64) -> Stage {
+    noticed(unidentified(bindings).identified(), left)
+}
+
+fn unidentified(bindings: Vec<Binding>) -> Stage {
     let front = front(bindings, TrafficPolicy::Cluster);
-    let mut stage = Stage::before(by_bindings(), Some(front)).identified();
+    Stage::before(by_bindings(), Some(front))
+}
+
+fn noticed(mut stage: Stage, left: f64) -> Stage {
     stage.answer(&Request::ReadNotice, Outcome::Notice(None));
     // The bindings are listed within thirty seconds.
     for _ in 0..7 {
@@ -433,5 +440,21 @@ fn the_bindings_of_a_group_that_goes_back_to_its_controller_are_listed_on() {
     while let Some(call) = calls(&stage).iter().find(is_another) {
         stage.answer(call, found(TargetState::Draining));
     }
+    assert_eq!(calls(&stage), [look(&arn("web-3"))]);
+}
+
+#[test]
+fn the_bindings_are_listed_on_for_an_agent_that_learns_late_which_instance_it_is() {
+    let mut stage = noticed(unidentified(untouched(30)), 120.0);
+    stage.answer(&Request::ReadNode, Outcome::Node(node()));
+    stage.answer_first(is_cordon, Outcome::Node(node()));
+    stage.answer(&first_list(), pods(vec![]));
+    while !stage.open_requests().contains(&&Request::ReadIdentity) {
+        stage.forward_to_next_due();
+    }
+    let mut stage = stage.identified();
+    let learned = stage.at;
+    touch(&mut stage, 3..4, learned + 1.0);
+    stage.forward_to(learned + 6.0);
     assert_eq!(calls(&stage), [look(&arn("web-3"))]);
 }

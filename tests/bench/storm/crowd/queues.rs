@@ -22,7 +22,8 @@ const LENGTH: usize = 50;
 /// A quarter of the server's limit for a request.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
-/// What a request is taken to cost its queue until it is over and the server knows.
+/// What a request is taken to cost its queue until it is over and the server knows (`estimatedServiceDuration` in its
+/// package `fairqueuing/queueset`).
 const ESTIMATE: Duration = Duration::from_millis(3);
 
 /// What became of a request.
