@@ -49,7 +49,8 @@ impl Account {
         let is_usual = match (event.resource.as_str(), event.code) {
             // The bindings' API is not installed here; a pod was gone, or another of its name was there.
             (_, 200..300) | ("targetgroupbindings", 404) | ("pods", 404 | 409) => true,
-            ("pods", 429) => is_eviction,
+            // A call about a pod that went meanwhile is given up, and the server writes down that it was not done in time.
+            ("pods", 429 | 504) => is_eviction,
             _ => false,
         };
         let is_write = !["get", "list", "watch"].contains(&event.verb.as_str());
