@@ -152,7 +152,10 @@ fn examined(pod: Pod) -> Option<ExaminedPod> {
 
 fn is_ip_target(spec: &PodSpec) -> bool {
     let mut gates = spec.readiness_gates.iter().flatten();
-    gates.any(|gate| gate.condition_type.starts_with(TARGET_HEALTH_GATE))
+    gates.any(|gate| {
+        let kind = gate.condition_type.as_deref();
+        kind.is_some_and(|kind| kind.starts_with(TARGET_HEALTH_GATE))
+    })
 }
 
 fn has_pre_stop(spec: &PodSpec) -> bool {

@@ -23,7 +23,7 @@ struct Incomplete(&'static str);
 /// When it lacks its UID or its version, which every stored object has.
 pub(super) fn view(node: Node) -> Result<NodeView, ClusterError> {
     let missing = |field| ClusterError::Unreadable(Box::new(Incomplete(field)));
-    let metadata = node.metadata;
+    let metadata = node.metadata.unwrap_or_default();
     let spec = node.spec.unwrap_or_default();
     let is_unschedulable = spec.unschedulable == Some(true);
     let labels = metadata.labels.unwrap_or_default();
@@ -45,11 +45,11 @@ pub(super) fn view(node: Node) -> Result<NodeView, ClusterError> {
         },
         exclusion_label: labels.get(EXCLUSION_LABEL).cloned(),
         annotation: annotation.map_or(Annotation::Absent, |text| read_annotation(&text)),
-        taints: taints.into_iter().map(|taint| taint.key).collect(),
+        taints: taints.into_iter().filter_map(|taint| taint.key).collect(),
         boot_id: node
             .status
             .and_then(|status| status.node_info)
-            .map(|info| info.boot_id)
+            .and_then(|info| info.boot_id)
             .filter(|id| !id.is_empty())
             .map(BootId::new),
         provider: spec.provider_id.as_deref().and_then(provider_instance),

@@ -40,8 +40,7 @@ enum NodeKind {
 pub(super) struct Pod {
     #[serde(rename = "kind")]
     _kind: Option<PodKind>,
-    #[serde(default)]
-    pub(super) metadata: Metadata,
+    pub(super) metadata: Option<Metadata>,
     pub(super) spec: Option<PodSpec>,
     pub(super) status: Option<PodStatus>,
 }
@@ -77,7 +76,7 @@ pub(super) struct Container {
 pub(super) struct ContainerPort {
     pub(super) name: Option<String>,
     #[serde(rename = "containerPort")]
-    pub(super) number: i32,
+    pub(super) number: Option<i32>,
     pub(super) host_port: Option<i32>,
 }
 
@@ -90,7 +89,7 @@ pub(super) struct Lifecycle {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ReadinessGate {
-    pub(super) condition_type: String,
+    pub(super) condition_type: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -108,8 +107,8 @@ pub(super) struct PodStatus {
 #[derive(Debug, Deserialize)]
 pub(super) struct Condition {
     #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) status: String,
+    pub(super) kind: Option<String>,
+    pub(super) status: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,8 +127,7 @@ pub(super) struct ContainerState {
 pub(super) struct Node {
     #[serde(rename = "kind")]
     _kind: Option<NodeKind>,
-    #[serde(default)]
-    pub(super) metadata: Metadata,
+    pub(super) metadata: Option<Metadata>,
     pub(super) spec: Option<NodeSpec>,
     pub(super) status: Option<NodeStatus>,
 }
@@ -145,7 +143,7 @@ pub(super) struct NodeSpec {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Taint {
-    pub(super) key: String,
+    pub(super) key: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,6 +154,6 @@ pub(super) struct NodeStatus {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct NodeInfo {
-    #[serde(default, rename = "bootID")]
-    pub(super) boot_id: String,
+    #[serde(rename = "bootID")]
+    pub(super) boot_id: Option<String>,
 }

@@ -50,7 +50,7 @@ pub fn read_pods(body: &[u8]) -> Result<(Vec<PodView>, ResourceVersion), Cluster
 
 /// What a pod says; none when it lacks its name, namespace or UID, without which nothing can be done about it.
 pub(super) fn view(pod: Pod) -> Option<PodView> {
-    let metadata = pod.metadata;
+    let metadata = pod.metadata.unwrap_or_default();
     let spec = pod.spec.unwrap_or_default();
     let status = pod.status.unwrap_or_default();
     let grace = Grace::of_spec(spec.termination_grace_period_seconds);
@@ -126,7 +126,7 @@ fn ports(spec: &PodSpec) -> Vec<PodPort> {
     containers
         .flat_map(|container| container.ports.iter().flatten())
         .filter_map(|port| {
-            let number = u16::try_from(port.number).ok()?;
+            let number = u16::try_from(port.number?).ok()?;
             let host = port.host_port.and_then(|host| u16::try_from(host).ok());
             Some(PodPort {
                 name: port.name.clone(),
@@ -184,11 +184,9 @@ fn is_running(container: &ContainerStatus) -> bool {
 }
 
 fn is_ready(status: &PodStatus) -> bool {
-    status
-        .conditions
-        .iter()
-        .flatten()
-        .any(|condition| condition.kind == "Ready" && condition.status == "True")
+    status.conditions.iter().flatten().any(|condition| {
+        condition.kind.as_deref() == Some("Ready") && condition.status.as_deref() == Some("True")
+    })
 }
 
 /// The body of a patch of a pod's status: why it is going to be deleted, as the node's own shutdown says it

@@ -136,7 +136,8 @@ pub fn read_event(line: &[u8]) -> Result<Option<WatchEvent>, ClusterError> {
         }
         Line::Deleted(pod) => {
             let version = version(&pod);
-            let uid = pod.metadata.uid.map(PodUid::new);
+            let uid = pod.metadata.and_then(|metadata| metadata.uid);
+            let uid = uid.map(PodUid::new);
             Ok(uid.map(|uid| WatchEvent::Gone(uid, version)))
         }
         Line::Bookmark(marker) => Ok(Some(WatchEvent::Bookmark(ResourceVersion::new(
@@ -148,5 +149,7 @@ pub fn read_event(line: &[u8]) -> Result<Option<WatchEvent>, ClusterError> {
 
 /// Every object of a server has one.
 fn version(pod: &Pod) -> ResourceVersion {
-    ResourceVersion::new(pod.metadata.resource_version.clone().unwrap_or_default())
+    let metadata = pod.metadata.as_ref();
+    let version = metadata.and_then(|metadata| metadata.resource_version.clone());
+    ResourceVersion::new(version.unwrap_or_default())
 }

@@ -688,8 +688,9 @@ impl Dice {
 
     /// Others are interrupted in the same second, and the server has all of them to serve for some seconds.
     fn crowd(&mut self, notice: ScheduledNotice) -> Option<Spell> {
+        // A LIST then takes less than the three seconds from which on a server is taken for one that hung.
         let slow = Duration::from_millis(self.0.u64(100..1_500));
-        // A poll sees the notice within five seconds.
+        // A poll sees the notice within five seconds, and the pods are listed in one or two more; some see it too late.
         let until = notice.appears + self.seconds(4, 9);
         self.chance(6).then_some(Spell {
             service: Service::Kubernetes,

@@ -1,8 +1,9 @@
 //! When the API server has others to serve: pods that have time are evicted over some of it.
 //!
 //! A zone that is interrupted sends all its agents to one server within a second, and each of them alone would have its
-//! evictions made at once. Those of a node that is interrupted alone are: nothing here acts before the server is slow.
+//! evictions made at once. Those of a node that is interrupted alone are: nothing here acts before the pods are seen late.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::passage::{Pod, Urgency};
@@ -59,27 +60,30 @@ impl Drain {
         let usual = quickest * ROUND_TRIPS + OF_ITS_OWN;
         let is_crowded = usual < listed_in && listed_in < LIST_PATIENCE;
         let over = (self.first_seen + LONGEST).since(now);
-        if !is_crowded || self.terms.pace == Pace::AtOnce {
+        if !is_crowded || over.is_zero() || self.terms.pace == Pace::AtOnce {
             return;
         }
-        let mut in_line: Vec<(Urgency, PodUid)> =
-            std::mem::take(&mut self.ready).into_iter().collect();
-        let mut moments: Vec<Duration> = in_line
-            .iter()
-            .map(|_| agenda.jitter().up_to(over))
-            .collect();
+        let (at_once, can_wait): (BTreeSet<_>, BTreeSet<_>) = std::mem::take(&mut self.ready)
+            .into_iter()
+            .partition(|(_, uid)| {
+                let pod = self.pods.get(uid);
+                pod.is_none_or(|pod| pod.patience(now).is_zero())
+            });
+        self.ready = at_once;
+        if can_wait.is_empty() {
+            return;
+        }
+        let draw = |_: &(Urgency, PodUid)| agenda.jitter().up_to(over);
+        let mut moments: Vec<Duration> = can_wait.iter().map(draw).collect();
         moments.sort();
-        let mut are_put_off = false;
-        for ((_, uid), moment) in in_line.drain(..).zip(moments) {
+        for ((_, uid), moment) in can_wait.into_iter().zip(moments) {
             if let Some(pod) = self.pods.get_mut(&uid) {
-                let wait = moment.min(pod.patience(now));
-                are_put_off |= !wait.is_zero();
-                pod.put_off_to = Some(now + wait);
+                // Drawn from its own share, so that those who can wait for less do not all come at the end of it.
+                let share = pod.patience(now).min(over).div_duration_f64(over);
+                pod.put_off_to = Some(now + moment.mul_f64(share));
             }
             self.line_up(&uid, agenda, now);
         }
-        if are_put_off {
-            agenda.tell(Fact::DrainSpread { listed_in, over });
-        }
+        agenda.tell(Fact::DrainSpread { listed_in, over });
     }
 }

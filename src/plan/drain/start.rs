@@ -1,5 +1,5 @@
-//! When a pod's eviction may begin: ordinary pods at once or, before a server that is slow, soon, critical ones when those are gone, late ones as late as they
-//! want; and each in time for a refusal to be repeated.
+//! When a pod's eviction may begin: ordinary pods at once, or a little later before a server that has others to serve,
+//! critical ones when those are gone, late ones as late as they want; and each in time for a refusal to be repeated.
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ impl Judge {
             return;
         };
         let is_first = process.calls.get(&pod.uid) == Some(&1);
-        let was_there = self.arrived_at(pod) <= from;
+        let was_there = self.arrived_at(pod) <= from && pod.put_back_for().is_none();
         let could_wait = self.window(pod, deadline).whole_until() >= from + WORTH_MENTIONING;
         let is_cut = call.grace.is_some_and(|grace| grace < i64::from(pod.grace));
         let waits_otherwise = self.begins_before(pod).is_some()
