@@ -22,6 +22,7 @@ import yaml
 from cfnlint.decode import decode
 
 from checks import iam, image, provider, scan, shell, table
+from checks.fault import planted
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -261,9 +262,7 @@ def broken_copies():
                 copied.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(original, copied)
             [path] = root.glob(f"*/cloudformation/{name}")
-            text = path.read_text()
-            assert right in text, f"{name} has no {right!r}"
-            path.write_text(text.replace(right, wrong, 1))
+            path.write_text(planted(path.read_text(), name, right, wrong))
             broken.append((root, path))
         linted = lint([path for _, path in broken], REGIONS[:1]).splitlines()
         for (root, path), (name, _, wrong, answer) in zip(broken, FAULTS):
@@ -344,9 +343,7 @@ def terraform():
             root = pathlib.Path(folder, "terraform")
             shutil.copytree(HERE / "terraform", root)
             path = root / "modules/spot-interrupt-handler" / name
-            text = path.read_text()
-            assert right in text, f"{name} has no {right!r}"
-            path.write_text(text.replace(right, wrong, 1))
+            path.write_text(planted(path.read_text(), name, right, wrong))
             assert tool.complaint(root), f"{wrong!r} in {name} is not found"
     print(f"the Terraform module is right, {len(TERRAFORM_FAULTS)} broken copies are not")
 

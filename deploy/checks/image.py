@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+from .fault import planted
+
 HADOLINT = pathlib.Path(sys.executable).with_name("hadolint")
 
 # What is right in the file, a fault, and what finds it.
@@ -32,7 +34,6 @@ def check(root):
     if found:
         sys.exit(found)
     for right, wrong, answers in FAULTS:
-        assert right in text, f"the Dockerfile has no {right!r}"
-        found = findings(text.replace(right, wrong, 1))
+        found = findings(planted(text, "the Dockerfile", right, wrong))
         assert any(answer in found for answer in answers.split("|")), f"{wrong!r} is not found: {found!r}"
     print(f"the Dockerfile is right, {len(FAULTS)} broken copies are not")

@@ -15,6 +15,8 @@ import zipfile
 
 import hcl2
 
+from .fault import planted
+
 SIGNATURE = re.compile(r"\nclass (\w+)\b.*?\n    def __init__\(\n(.*?)\n    \) -> None:", re.DOTALL)
 PARAMETER = re.compile(r"^        (\w+): (.*?)( = None)?,$", re.MULTILINE)
 PROPERTY = re.compile(r"\n    @builtins\.property\n.*?\n    def (\w+)\(self\)", re.DOTALL)
@@ -128,8 +130,7 @@ def check(terraform, package):
             folder = pathlib.Path(temporary, "example")
             shutil.copytree(example, folder)
             text = (folder / name).read_text()
-            assert right in text, f"{name} has no {right!r}"
-            (folder / name).write_text(text.replace(right, wrong, 1))
+            (folder / name).write_text(planted(text, name, right, wrong))
             found = json.dumps(list(findings(folder, provider)))
             assert answer in found, f"{wrong!r} in {name} is not found: {found}"
     print(f"the Terraform example gives the provider what it takes, {len(FAULTS)} broken copies do not")

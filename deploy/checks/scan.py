@@ -12,6 +12,8 @@ import sys
 import tempfile
 from fnmatch import fnmatch
 
+from .fault import planted
+
 FRAMEWORKS = ["cloudformation", "terraform", "dockerfile", "kubernetes"]
 
 # A check, the files that it is skipped in, and why.
@@ -102,11 +104,10 @@ def check(root, checkov):
         folder = pathlib.Path(temporary)
         copy(root, folder)
         for number, (name, right, wrong, _) in enumerate(FAULTS):
-            text = (folder / name).read_text()
-            assert right in text, f"{name} has no {right!r}"
+            broken = planted((folder / name).read_text(), name, right, wrong)
             target = folder / "broken" / str(number) / name
             target.parent.mkdir(parents=True)
-            target.write_text(text.replace(right, wrong, 1))
+            target.write_text(broken)
         found = failures(checkov, folder)
     for number, (name, _, wrong, answer) in enumerate(FAULTS):
         assert (answer, f"broken/{number}/{name}") in found, f"{wrong!r} in {name} is not found"

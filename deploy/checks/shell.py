@@ -7,6 +7,8 @@ import sys
 
 import yaml
 
+from .fault import planted
+
 SHELLCHECK = pathlib.Path(sys.executable).with_name("shellcheck")
 SHEBANG = re.compile(r"#!\S*[/ ](env )?(ba)?sh\b")
 
@@ -62,7 +64,6 @@ def check(root, user_data):
         if found:
             sys.exit(f"{name}:\n{found}")
     for right, wrong, answer in FAULTS:
-        assert right in user_data, f"the user data has no {right!r}"
-        found = findings(user_data.replace(right, wrong, 1))
+        found = findings(planted(user_data, "the user data", right, wrong))
         assert re.search(answer, found), f"{wrong!r} is not found: {found!r}"
     print(f"{len(scripts)} shell scripts are right, {len(FAULTS)} broken copies are not")
