@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::action::{
     Failure, FailureKind, NodeEvent, NodeEventKind, Outcome, Request, Route, WatchEvent,
 };
-use super::binding::BindingApi;
-use super::binding::Settling;
+use super::binding::{BindingApi, Settling};
 use super::budget::{verdict_due, verdict_due_at_once};
 use super::cordon::{CALL_TIMEOUT, Cordon};
 use super::discovery::{CHECKPOINT_INTERVAL, Discovery, Topic};

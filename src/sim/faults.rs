@@ -25,6 +25,14 @@ pub struct Spell {
     pub percent: u8,
 }
 
+impl Spell {
+    /// Whether it troubles this neighbour at some time from `from` to `until`.
+    #[must_use]
+    pub fn touches(&self, service: Service, from: Moment, until: Moment) -> bool {
+        self.service == service && self.from < until && from < self.until
+    }
+}
+
 /// What a spell does to a request that it hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -153,7 +161,7 @@ impl Weather {
     pub fn is_clear(&self, service: Service, from: Moment, until: Moment) -> bool {
         self.spells
             .iter()
-            .all(|spell| spell.service != service || spell.until <= from || spell.from >= until)
+            .all(|spell| !spell.touches(service, from, until))
     }
 
     /// The first moment at or after `from` at which the weather between the agent and this neighbour has been clear for

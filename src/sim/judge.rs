@@ -319,6 +319,17 @@ impl Judge {
         deadlines.max()
     }
 
+    /// Whether it is the first that its process makes for its pod.
+    fn is_first(&self, call: &PodCall) -> bool {
+        let process = self.processes.get(&call.process);
+        process.is_some_and(|process| process.calls.get(&call.pod.uid) == Some(&1))
+    }
+
+    /// Whether requests come to the pod through its own node alone.
+    fn is_bound(&self, pod: &Pod) -> bool {
+        self.front.bound.iter().any(|bound| bound.holds(pod))
+    }
+
     fn deadline_of(&self, process: u32) -> Option<Moment> {
         self.processes.get(&process)?.deadline
     }

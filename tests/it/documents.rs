@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::control_plane::{ControlPlane, kubectl};
 use crate::log_schema::schema;
+use crate::manifests::rendering::{folder_with_deploy, write_kustomization};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const INSTALL: &str = include_str!("../../docs/install.md");
@@ -296,14 +297,7 @@ fn the_policy_on_the_page_is_what_the_terraform_module_gives() {
 
 #[tokio::test]
 async fn the_kustomizations_on_the_pages_can_be_rendered_and_name_the_image() {
-    let folder = tempfile::tempdir().expect("a folder");
-    // kustomize follows no link out of a folder: a copy is in the place of what would be fetched.
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(format!("{ROOT}/deploy"))
-        .arg(folder.path().join("deploy"))
-        .status();
-    assert!(copied.expect("cp runs").success());
+    let folder = folder_with_deploy();
     let image = format!(
         "image: REGISTRY/spot-interrupt-handler:{}",
         env!("CARGO_PKG_VERSION")
@@ -314,10 +308,7 @@ async fn the_kustomizations_on_the_pages_can_be_rendered_and_name_the_image() {
             if !block.contains("resources: [github.com") {
                 continue;
             }
-            let own = folder.path().join(format!("own-{rendered}"));
-            fs::create_dir(&own).expect("a folder");
-            let here = block.replace("github.com/OWNER/spot-interrupt-handler//", "../");
-            fs::write(own.join("kustomization.yaml"), here).expect("a file");
+            let own = write_kustomization(folder.path(), &format!("own-{rendered}"), block);
             let output = kubectl(&["kustomize", &own.to_string_lossy()], None).await;
             let output = output.unwrap_or_else(|complaint| panic!("{page}: {complaint}"));
             let output = String::from_utf8(output).expect("text");

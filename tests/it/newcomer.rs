@@ -2,7 +2,6 @@
 //! cluster whose every controller is the real one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +12,7 @@ use serde_json::Value;
 use crate::control_plane::AGENT_NAMESPACE;
 use crate::landing::{cluster, landed, meant_for};
 use crate::manifests::chart::helm;
+use crate::manifests::rendering::{folder_with_deploy, write_kustomization};
 use crate::whole_cluster::{WholeCluster, until};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -77,21 +77,10 @@ fn typed(cluster: &WholeCluster, folder: &Path, command: &str) -> String {
 
 /// A folder with the kustomization of the page, whose sources are this checkout's: nothing is fetched.
 fn newcomers_folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    // kustomize follows no link out of a folder.
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(format!("{ROOT}/deploy"))
-        .arg(folder.path().join("deploy"))
-        .status();
-    assert!(copied.expect("cp runs").success());
-    let own = folder.path().join("own");
-    fs::create_dir(&own).expect("a folder");
+    let folder = folder_with_deploy();
     let (_, block) = INSTALL.split_once("```yaml\n").expect("a kustomization");
     let block = block.split("```").next().unwrap_or_default();
-    let here = block.replace("github.com/OWNER/spot-interrupt-handler//", "../");
-    assert_ne!(here, block);
-    fs::write(own.join("kustomization.yaml"), here).expect("a file");
+    write_kustomization(folder.path(), "own", block);
     folder
 }
 

@@ -109,8 +109,7 @@ impl Judge {
         let arrived = self.arrived_at(pod);
         let owed = |process: &Process, deadline| {
             let last_start = self.window(pod, deadline).last_start;
-            let is_held = !self.conditions.hibernates
-                && self.front.bound.iter().any(|bound| bound.holds(pod));
+            let is_held = !self.conditions.hibernates && self.is_bound(pod);
             let lead = if is_held {
                 Some(LET_GO)
             } else {

@@ -38,12 +38,8 @@ impl Judge {
         world: &World,
         now: Moment,
     ) {
-        let is_first = self
-            .processes
-            .get(&call.process)
-            .is_some_and(|process| process.calls.get(&pod.uid) == Some(&1));
         if call.verb != PodVerb::Evict
-            || !is_first
+            || !self.is_first(call)
             || !self.conditions.knows_the_front
             || self.conditions.hibernates
             || pod.deletion.is_some()

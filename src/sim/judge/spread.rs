@@ -40,14 +40,12 @@ impl Judge {
         let (Some(from), Some(deadline)) = (process.spread, process.deadline) else {
             return;
         };
-        let is_first = process.calls.get(&pod.uid) == Some(&1);
         let was_there = self.arrived_at(pod) <= from && pod.put_back_for().is_none();
         let could_wait = self.window(pod, deadline).whole_until() >= from + WORTH_MENTIONING;
         let is_cut = call.grace.is_some_and(|grace| grace < i64::from(pod.grace));
-        let waits_otherwise = self.begins_before(pod).is_some()
-            || self.front.bound.iter().any(|bound| bound.holds(pod));
+        let waits_otherwise = self.begins_before(pod).is_some() || self.is_bound(pod);
         let is_moved = process.deadline_moved > from;
-        if is_first
+        if self.is_first(call)
             && was_there
             && could_wait
             && is_cut
@@ -76,8 +74,7 @@ impl Judge {
 
     /// Whether anything is wrong on the way to the API server at some time between these.
     fn is_stormy(&self, from: Moment, until: Moment) -> bool {
-        self.setting.spells.iter().any(|spell| {
-            spell.service == Service::Kubernetes && spell.from <= until && spell.until >= from
-        })
+        let mut spells = self.setting.spells.iter();
+        spells.any(|spell| spell.touches(Service::Kubernetes, from, until))
     }
 }

@@ -109,6 +109,29 @@ impl Copy {
     }
 }
 
+/// A folder with a copy of `deploy/` in it, in the place of what a page has fetched: kustomize follows no link out of a
+/// folder.
+pub fn folder_with_deploy() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a directory");
+    let deploy = folder.path().join("deploy");
+    fs::create_dir(&deploy).expect("a directory");
+    copy(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy"),
+        &deploy,
+    );
+    folder
+}
+
+/// Writes a page's kustomization into a folder of this name beside that copy, which it then names.
+pub fn write_kustomization(folder: &Path, name: &str, block: &str) -> PathBuf {
+    let own = folder.join(name);
+    fs::create_dir(&own).expect("a directory");
+    let here = block.replace("github.com/OWNER/spot-interrupt-handler//", "../");
+    assert_ne!(here, block, "it names nothing to fetch");
+    fs::write(own.join("kustomization.yaml"), here).expect("a file");
+    own
+}
+
 fn copy(from: &Path, to: &Path) {
     for entry in entries(from) {
         let target = to.join(entry.file_name().expect("a name"));
